@@ -5,10 +5,11 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Event
+from types import MappingProxyType
 from typing import Any
 
 import fsspec  # type: ignore[import-untyped]
@@ -16,9 +17,11 @@ import pytest
 from fsspec.implementations.memory import MemoryFileSystem  # type: ignore[import-untyped]
 from support.calls import LOOPBACK, connected, image_request
 from support.loading import Follower, make_loader
+from support.repositories import corrupt
 from support.server import ServerProcess
 from support.tiny import write_tiny
 
+from convscope.server.errors import StartError
 from convscope.server.observability.metrics import Metrics
 from convscope.server.process.startup import first_load, open_repository
 from convscope.server.repository.manager import ModelManager
@@ -143,13 +146,15 @@ async def test_server_without_a_cache_waits_for_the_remote_until_stopped(tmp_pat
             await reconciling
 
 
+def unloaded(*versions: int) -> dict[str, Any]:
+    """Return what operators changed if they unloaded versions of "tiny", or all without any."""
+    return {"tiny": {"pinned": [], "excluded": versions, "excludes_model": not versions}}
+
+
 async def test_a_worker_starts_although_operators_unloaded_everything(tmp_path: Path) -> None:
     write_tiny(tmp_path)
     settings = RepositorySettings(models=str(tmp_path))
-    unloaded = {"tiny": {"pinned": [], "excluded": [], "excludes_model": True}}
-    manager = ModelManager(
-        tmp_path, make_loader(), settings.selection, Follower(), overrides=unloaded
-    )
+    manager = make_manager(tmp_path, None, settings, unloaded())
     await first_load(settings, manager, None, asyncio.Event())
     assert (list(manager.catalog), manager.models_on_disk) == ([], ["tiny"])
     assert manager.desired.replace({})
@@ -157,10 +162,49 @@ async def test_a_worker_starts_although_operators_unloaded_everything(tmp_path: 
     assert [version.key for version in manager.catalog] == [("tiny", 1)]
 
 
+async def test_a_worker_starts_although_operators_unloaded_the_only_good_version(
+    tmp_path: Path,
+) -> None:
+    corrupt(write_tiny(tmp_path, version=1))
+    write_tiny(tmp_path, version=2)
+    settings = RepositorySettings(models=str(tmp_path))
+    manager = make_manager(tmp_path, None, settings, unloaded(2))
+    await first_load(settings, manager, None, asyncio.Event())
+    assert [(r.version, r.reason) for r in manager.catalog.rejections] == [(1, "hash")]
+    assert list(manager.catalog) == []
+
+
+async def test_a_repository_that_is_empty_is_a_failed_start_whatever_operators_unloaded(
+    tmp_path: Path,
+) -> None:
+    settings = RepositorySettings(models=str(tmp_path))
+    manager = make_manager(tmp_path, None, settings, unloaded(1))
+    with pytest.raises(StartError, match="holds no model"):
+        await first_load(settings, manager, None, asyncio.Event())
+
+
+@pytest.mark.usefixtures("memory")
+async def test_a_worker_starts_although_operators_unloaded_all_that_a_remote_has(
+    tmp_path: Path,
+) -> None:
+    settings = RepositorySettings(models=URL, repository_cache=tmp_path)
+    stop = asyncio.Event()
+    opened = await open_repository(settings, Metrics(), stop)
+    assert opened is not None
+    manager = make_manager(*opened, settings, unloaded())
+    await first_load(settings, manager, opened[1], stop)
+    assert (list(manager.catalog), manager.models_on_disk) == ([], [])
+
+
 def make_manager(
-    root: Path, sync: RepositorySync | None, settings: RepositorySettings
+    root: Path,
+    sync: RepositorySync | None,
+    settings: RepositorySettings,
+    overrides: Mapping[str, Any] = MappingProxyType({}),
 ) -> ModelManager[LoadedVersion]:
-    return ModelManager(root, make_loader(), settings.selection, Follower(), sync=sync)
+    return ModelManager(
+        root, make_loader(), settings.selection, Follower(), sync=sync, overrides=overrides
+    )
 
 
 @pytest.fixture

@@ -160,8 +160,8 @@ def _check_loaded(
             f"--load names {', '.join(missing)}, and --models {root} has: {', '.join(on_disk)}"
             + or_near(missing[0], [*on_disk, "all", ON_DEMAND])
         )
-    if manager.desired.has_exclusions and not catalog.rejections:
-        return  # operators have unloaded everything, in the workers that serve too
+    if manager.is_unloaded:
+        return  # the workers that serve have unloaded it too
     if not catalog.models and on_disk and settings.selection.versions:
         raise StartError(
             f"--versions {settings.versions} names no version of --models {root}, which has: "

@@ -127,11 +127,6 @@ class DesiredVersions:
         self._overrides: dict[str, Overrides] = {}
         self.replace(overrides)
 
-    @property
-    def has_exclusions(self) -> bool:
-        """Whether an operator has unloaded a model or a version."""
-        return any(one.excluded or one.excludes_model for one in self._overrides.values())
-
     def of(self, model: str) -> Desired:
         """Return what is desired of a model now; later overrides don't change it."""
         known = self._overrides.get(model)
