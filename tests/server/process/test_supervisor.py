@@ -143,6 +143,30 @@ async def test_the_spare_process_is_used_once_and_not_if_it_has_ended() -> None:
 
 
 @pytest.mark.usefixtures("worker_program")
+async def test_worker_that_has_loaded_gets_what_was_changed_since_its_settings(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    shared, sent = SharedState(), []
+    send = Worker._send
+
+    def note(worker: Worker, message: dict[str, Any]) -> None:
+        sent.append(message.get("overrides"))
+        send(worker, message)
+
+    def settings() -> bytes:
+        changes.pop()()
+        return b"{}"
+
+    monkeypatch.setattr(Worker, "_send", note)
+    changes: list[Callable[[], object]] = [lambda: None, lambda: shared.changes.change("tiny")]
+    for _ in range(2):
+        worker = Worker(0, settings, shared)
+        assert await worker.start()
+        await worker.wait()
+    assert sent == [shared.changes.to_json(), None]
+
+
+@pytest.mark.usefixtures("worker_program")
 async def test_worker_that_is_terminated_while_its_process_is_created_ends() -> None:
     worker = Worker(0, lambda: b"{}", SharedState())
     starting = asyncio.create_task(worker.start())

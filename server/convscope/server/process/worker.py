@@ -124,6 +124,7 @@ class Worker:
         self.index = index
         self._settings = settings
         self._shared = shared
+        self._changes_at_start = 0
         self._ready = asyncio.Event()
         self._process: asyncio.subprocess.Process | None = None
         self._reading: asyncio.Task[None] | None = None
@@ -149,6 +150,7 @@ class Worker:
         self._process, self._writer = started.process, started.writer
         if self._terminated:  # while the process was being created
             self.terminate()
+        self._changes_at_start = self._shared.changes.count
         self._writer.write(self._settings() + b"\n")
         self._reading = asyncio.create_task(read_messages(started.reader, self._handle))
         ready = asyncio.create_task(self._ready.wait())
@@ -184,7 +186,8 @@ class Worker:
         if "choices" in message:
             self._shared.add_provider_choices(message["choices"])
         if "loaded" in message:
-            self._send({"overrides": self._shared.changes.join(self.index)})
+            changes = self._shared.changes.join(self.index, self._changes_at_start)
+            self._send({"overrides": changes})
         if "metrics" in message:
             self._shared.metrics.update(self.index, message["metrics"])
         if "totals" in message:

@@ -137,15 +137,13 @@ class DesiredVersions:
         """Return the overrides of a model, to be changed."""
         return self._overrides.setdefault(model, Overrides())
 
-    def replace(self, overrides: Mapping[str, Any]) -> bool:
-        """Replace the overrides of all models; return whether they are others now.
+    def replace(self, overrides: Mapping[str, Any]) -> None:
+        """Replace the overrides of all models.
 
         Args:
             overrides: Those of each model, as `Overrides.to_json` returned them.
         """
-        before = self._overrides
         self._overrides = {name: Overrides.from_json(one) for name, one in overrides.items()}
-        return self._overrides != before
 
     def to_json(self) -> dict[str, Any]:
         """Return the overrides of each model as plain values."""

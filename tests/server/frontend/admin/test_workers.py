@@ -114,7 +114,7 @@ async def workers(tmp_path: Path) -> AsyncIterator[Workers]:
     async with AsyncExitStack() as stack:
         for index, (worker, address) in enumerate(zip(both, addresses, strict=True)):
             await stack.enter_async_context(serving(worker, address))
-            assert changes.join(index) == {}
+            assert changes.join(index, since=0) is None
         yield Workers(WorkersAdminServicer(addresses, changes), changes, *both)
 
 
@@ -140,11 +140,12 @@ async def test_a_worker_that_starts_gets_all_changes_once(workers: Workers) -> N
     admin, changes, first, second = workers
     await admin.UnloadModel(pb.UnloadModelRequest(model="tiny", version=3), CONTEXT)
     changes.leave(1)  # it has ended, and its replacement begins
-    before_its_load = changes.to_json()
+    before_its_load, since = changes.to_json(), changes.count
     assert before_its_load["tiny"]["excluded"] == [3]
     await admin.UnloadModel(UNLOAD, CONTEXT)
     assert second.calls == ["unload tiny"]
-    before_it_serves = changes.join(1)
+    before_it_serves = changes.join(1, since)
+    assert before_it_serves is not None
     assert before_it_serves["tiny"]["excludes_model"]
     await admin.LoadModel(LOAD, CONTEXT)
     assert first.calls == ["unload tiny", "unload tiny", "load tiny"]
@@ -161,9 +162,22 @@ async def test_a_worker_that_begins_to_serve_during_a_change_makes_it_too(
     changing = asyncio.create_task(admin.UnloadModel(UNLOAD, CONTEXT))
     while not changes.turn.locked():
         await asyncio.sleep(0)
-    assert changes.join(1) == {}
+    assert changes.join(1, since=0) is None
     await changing
     assert second.calls == ["unload tiny"]
+
+
+async def test_a_worker_that_starts_is_told_of_changes_that_leave_the_versions_alike(
+    workers: Workers,
+) -> None:
+    admin, changes, _, _ = workers
+    await admin.LoadModel(LOAD, CONTEXT)
+    changes.leave(1)
+    before, since = changes.to_json(), changes.count
+    await admin.LoadModel(LOAD, CONTEXT)  # it tries rejected versions again
+    assert changes.join(1, since) == before
+    changes.leave(1)
+    assert changes.join(1, changes.count) is None
 
 
 async def test_a_version_that_gets_a_name_is_loaded_again(workers: Workers) -> None:

@@ -143,7 +143,7 @@ class WorkersAdminServicer(admin_pb2_grpc.AdminServiceServicer):
             if rejection is not None and not _is_made(method, rejection):
                 raise rejection
             # Without a pause between the two: a worker that joins later gets the record.
-            record(self._changes.of(request.model), outcome if rejection is None else None)
+            record(self._changes.change(request.model), outcome if rejection is None else None)
             others = sorted(joined - first.keys())
             outcomes = first | await self._ask_all(others, method, request, time_left)
         replies = _replies(outcomes)
