@@ -68,6 +68,11 @@ class Overrides:
             set(self.pinned), set(self.excluded), self.excludes_model, self.reserved.copy()
         )
 
+    def restore(self, before: "Overrides") -> None:
+        """Undo what was changed since a copy was made, except what is reserved."""
+        self.pinned, self.excluded = set(before.pinned), set(before.excluded)
+        self.excludes_model = before.excludes_model
+
     def to_json(self) -> dict[str, Any]:
         """Return the overrides as plain values, without what is reserved."""
         return {

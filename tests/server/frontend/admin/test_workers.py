@@ -180,6 +180,24 @@ async def test_a_worker_that_starts_is_told_of_changes_that_leave_the_versions_a
     assert changes.join(1, changes.count) is None
 
 
+async def test_a_change_that_has_begun_is_completed_although_its_caller_leaves(
+    workers: Workers,
+) -> None:
+    admin, changes, first, second = workers
+    first.seconds = 0.05
+    changing = asyncio.create_task(admin.UnloadModel(UNLOAD, CONTEXT))
+    waiting = asyncio.create_task(admin.LoadModel(LOAD, CONTEXT))
+    while not changes.turn.locked():
+        await asyncio.sleep(0)
+    for leaving in (changing, waiting):
+        leaving.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await leaving
+    async with changes.turn:
+        assert first.calls == second.calls == ["unload tiny"]
+        assert unloaded(changes)["excludes_model"]
+
+
 async def test_a_version_that_gets_a_name_is_loaded_again(workers: Workers) -> None:
     admin, changes, _, _ = workers
     for version in (2, 3, 4):
