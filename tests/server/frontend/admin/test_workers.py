@@ -26,6 +26,7 @@ class Worker(admin_pb2_grpc.AdminServiceServicer):
         self.calls: list[str] = []
         self.seconds = 0.0
         self.failure: tuple[grpc.StatusCode, str] | None = None
+        self.versions: list[pb.VersionStatus] = []
 
     async def _change(self, name: str, context: Any) -> None:
         await asyncio.sleep(self.seconds)
@@ -60,7 +61,8 @@ class Worker(admin_pb2_grpc.AdminServiceServicer):
     async def GetStatus(  # noqa: N802
         self, request: pb.GetStatusRequest, context: Any
     ) -> pb.GetStatusResponse:
-        return pb.GetStatusResponse(models=[pb.ModelStatus(model=name) for name in MODELS])
+        models = [pb.ModelStatus(model=name, versions=self.versions) for name in MODELS]
+        return pb.GetStatusResponse(models=models)
 
 
 class Context:
@@ -274,6 +276,29 @@ async def test_a_failure_in_one_worker_lists_no_models_of_others(workers: Worker
     workers.second.failure = grpc.StatusCode.NOT_FOUND, "no model 'tiny'; the repository has: cat"
     with pytest.raises(ServingError, match="worker 1: no model 'tiny'; the repository has: tiny;"):
         await workers.admin.UnloadModel(UNLOAD, CONTEXT)
+
+
+async def test_the_status_names_a_worker_that_differs(workers: Workers) -> None:
+    ready = pb.VERSION_STATE_READY
+
+    def on(provider: str, fallback_from: str = "") -> list[pb.VersionStatus]:
+        version = pb.VersionStatus(version=2, state=ready, provider=provider)
+        version.fallback_from = fallback_from
+        return [version]
+
+    async def problems() -> list[str]:
+        status = await workers.admin.GetStatus(pb.GetStatusRequest(), CONTEXT)
+        return list(status.models[0].problems)
+
+    workers.first.versions = on("cuda")
+    workers.second.versions = on("cuda")
+    assert await problems() == []
+    workers.second.versions = on("cpu", "cuda")
+    assert await problems() == ["v2 is ready on cpu instead of cuda in worker 1"]
+    workers.second.versions = [pb.VersionStatus(version=2, state=pb.VERSION_STATE_REFUSED)]
+    assert await problems() == ["v2 is refused in worker 1"]
+    workers.second.versions = []
+    assert await problems() == ["v2 is not there in worker 1"]
 
 
 async def test_without_a_worker_that_serves_the_status_is_that_of_those_that_load(

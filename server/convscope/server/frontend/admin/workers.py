@@ -274,16 +274,20 @@ async def _check_running(address: str) -> None:
 
 def _differences(known: pb.ModelStatus, other: pb.ModelStatus, index: int) -> list[str]:
     """Return how the versions of another worker differ."""
-    states = ({v.version: v.state for v in status.versions} for status in (known, other))
-    here, there = states
+    here, there = (
+        {version.version: _shown(version) for version in status.versions}
+        for status in (known, other)
+    )
     return [
-        f"v{number} is {_shown(there.get(number))} in worker {index}"
+        f"v{number} is {there.get(number, 'not there')} in worker {index}"
         for number in sorted(here.keys() | there.keys(), reverse=True)
         if here.get(number) != there.get(number)
     ]
 
 
-def _shown(state: "pb.VersionState.ValueType | None") -> str:
-    if state is None:
-        return "not there"
-    return pb.VersionState.Name(state).removeprefix("VERSION_STATE_").lower()
+def _shown(version: pb.VersionStatus) -> str:
+    """Return what must be the same in all workers: the state, and where the version runs."""
+    state = pb.VersionState.Name(version.state).removeprefix("VERSION_STATE_").lower()
+    provider = f" on {version.provider}" if version.provider else ""
+    fallback = f" instead of {version.fallback_from}" if version.fallback_from else ""
+    return f"{state}{provider}{fallback}"
