@@ -167,8 +167,8 @@ async def test_worker_that_cannot_get_its_settings_or_the_changes_ends(
 async def test_worker_that_has_loaded_gets_what_was_changed_since_its_settings(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    shared, sent = SharedState(), []
-    send = Worker._send
+    shared, send = SharedState(), Worker._send
+    sent: list[Any] = []
 
     def note(worker: Worker, message: dict[str, Any]) -> None:
         sent.append(message.get("overrides"))

@@ -115,7 +115,8 @@ class ModelManager(Generic[V]):
         The versions that were rejected by then are not to be served.
         """
         remote = self.poller.models if self.poller is not None else {}
-        with_overrides, without = [], []
+        with_overrides: list[int] = []
+        without: list[int] = []
         for name, found in (remote or self._on_disk).items():
             desired, observed = self.desired.of(name), self.catalog.get(name).observe(found)
             with_overrides += desired_versions(desired, observed)

@@ -64,9 +64,10 @@ async def test_a_load_that_cannot_reach_the_remote_changes_nothing(
     await server.manager.reconcile()
     await Operator(server.manager).unload("tiny")
     before = server.manager.desired.to_json()
-    with monkeypatch.context() as patch, pytest.raises(UnavailableError):
+    with monkeypatch.context() as patch:
         patch.setattr(MemoryFileSystem, "find", unreachable)
-        await Operator(server.manager).load("tiny", 1)
+        with pytest.raises(UnavailableError):
+            await Operator(server.manager).load("tiny", 1)
     assert (server.manager.desired.to_json(), server.serving()) == (before, [])
     await server.manager.reconcile()
     assert server.serving() == []
