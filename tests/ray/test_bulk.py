@@ -375,7 +375,7 @@ def test_an_eighth_of_the_cpus_reads(
 
 
 def test_an_actor_must_fit_into_a_machine() -> None:
-    with pytest.raises(InvalidInputError, match="--cpus-per-actor 12 .* the 8 CPUs"):
+    with pytest.raises(InvalidInputError, match=r"--cpus-per-actor 12 .* the 8 CPUs"):
         Workers(None, 12, 0, 64).share(cpus=16, gpus=0, largest=8)
     with pytest.raises(InvalidInputError, match="--actors 3 with --gpus-per-actor 1 "):
         Workers(3, 1, 1, 64).share(cpus=16, gpus=2, largest=8)
