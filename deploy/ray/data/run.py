@@ -56,9 +56,12 @@ class _Run:
         self._images = images
         self._job = job
         self._workers = workers
+        resources = ray.cluster_resources()
+        machines = [node["Resources"] for node in ray.nodes() if node["Alive"]]
         self._share = workers.share(
-            *(ray.cluster_resources().get(kind, 0.0) for kind in ("CPU", "GPU")),
-            largest=max(node["Resources"].get("CPU", 0.0) for node in ray.nodes() if node["Alive"]),
+            cpus=resources.get("CPU", 0.0),
+            gpus=resources.get("GPU", 0.0),
+            largest=max(each.get("CPU", 0.0) for each in machines),
         )
         self._parts = parts
         self._quiet = quiet
