@@ -293,25 +293,34 @@ def test_a_tensor_that_no_module_returns_is_compared_with_differences(
 
 
 class Overwriting(nn.Module):
-    """Adds up a tensor and what its activation makes of it, which is the same tensor in place."""
+    """An activation in place.
 
-    def __init__(self) -> None:
+    Args:
+        again: Whether its input, which it has overwritten, is used once more.
+    """
+
+    def __init__(self, *, again: bool) -> None:
         super().__init__()
         torch.manual_seed(0)
         self.conv = nn.Conv2d(1, 4, 3, 4)
         self.limit = nn.ReLU6(inplace=True)
         self.dense = nn.Linear(4, 10)
+        self.again = again
 
     def forward(self, planes: Tensor) -> Tensor:
         features = self.conv(planes)
         limited = self.limit(features)
-        logits: Tensor = self.dense((features + limited).mean((2, 3)))
+        logits: Tensor = self.dense((limited + features if self.again else limited).mean((2, 3)))
         return logits
 
 
+@pytest.mark.parametrize("again", [False, True])
 def test_what_an_activation_has_overwritten_may_be_used_again(
-    source: Source, tmp_path: Path
+    source: Source, tmp_path: Path, again: bool
 ) -> None:
-    network = Overwriting()
-    convert(replace(source, network=network, feature_maps=("limit",)), tmp_path)
-    assert network.limit.inplace
+    """If it isn't, the network is converted out of place, which is faster. The user's stays."""
+    own = Overwriting(again=again)
+    conversion = convert(replace(source, network=own, feature_maps=("limit",)), tmp_path)
+    assert own.limit.inplace
+    (converted,) = (one for one in conversion.network.network.modules() if type(one) is nn.ReLU6)
+    assert converted.inplace is again

@@ -30,6 +30,7 @@ from convscope.exporter.explanations.explaining import Explained, explain, unles
 from convscope.exporter.graphs.comparison import OutputDifference
 from convscope.exporter.graphs.sessions import open_graph, run_session
 from convscope.exporter.graphs.static_graph import StaticGraph, static_graph
+from convscope.exporter.outputs.probes import is_noise
 from convscope.exporter.outputs.semantics import Semantics
 from convscope.exporter.pyramid.facts import facts_of
 from convscope.v1 import manifest_pb2 as pb
@@ -84,7 +85,8 @@ def convert(
     example = torch.from_numpy(inputs[:1])
     shapes = feature_map_shapes(network, example)
     check_repeatable(network, inputs[:1])
-    compute_out_of_place(network, example)
+    noise = next(row for text, row in reference.inputs_by_description.items() if is_noise(text))
+    compute_out_of_place(network, torch.from_numpy(np.stack([inputs[0], noise])))
     graph = export_graph(network, example, source.preprocessing.input_spec().name)
     session = open_graph(graph.data)
     results = check_graph_results(reference, network, graph.model, session, inputs)

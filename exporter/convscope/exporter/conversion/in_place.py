@@ -14,21 +14,22 @@ __all__ = ["compute_out_of_place"]
 
 
 @torch.inference_mode()
-def compute_out_of_place(network: ServableNetwork, example: Tensor) -> None:
+def compute_out_of_place(network: ServableNetwork, examples: Tensor) -> None:
     """Switch the modules that overwrite their input, unless that changes a result.
 
     A network may use a tensor again that one of its modules has overwritten.
 
     Args:
         network: The network, which is changed.
-        example: An input with its batch, with different values.
+        examples: A batch of inputs that reach all parts of the activations, such as an image and
+            noise.
     """
     modules = [one for one in network.network.modules() if vars(one).get("inplace") is True]
     if not modules:
         return
-    expected = network(example)
+    expected = network(examples)
     _set_in_place(modules, False)
-    if not all(map(torch.equal, network(example), expected)):
+    if not all(map(torch.equal, network(examples), expected)):
         _set_in_place(modules, True)
 
 

@@ -21,6 +21,7 @@ from support.images import (
 
 from convscope.server.errors import InvalidInputError
 from convscope.server.inference.decoding import resizing
+from convscope.server.inference.decoding.orientation import PixelBox, cut_upright
 from convscope.server.inference.decoding.preprocessor import ImageLimits, Preprocessor
 from convscope.v1 import manifest_pb2 as pb
 
@@ -372,6 +373,27 @@ def test_images_in_strips_have_the_pixels_of_the_whole_image(
     ):
         found = preprocessor(interpolation=interpolation).decode(data)
         assert_close(found, reference(converted, resampling=resampling))
+
+
+@pytest.mark.parametrize("size", [(1500, 1500), (3000, 700), (700, 3000)])
+@pytest.mark.parametrize("edge", [28, 224])
+def test_strips_hardly_overlap_and_are_counted(
+    size: tuple[int, int], edge: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    strips: list[PixelBox] = []
+
+    def cut(image: Image.Image, box: PixelBox, orientation: int) -> Image.Image:
+        strips.append(box)
+        return cut_upright(image, box, orientation)
+
+    monkeypatch.setattr(resizing, "cut_upright", cut)
+    whole = (0.0, 0.0, float(size[0]), float(size[1]))
+    image, filter = Image.new("L", size), Image.Resampling.BICUBIC
+    resizing.resize_upright(image, 1, whole, (edge, edge), filter, "L")
+    pixels = [(right - left) * (bottom - top) for left, top, right, bottom in strips]
+    assert len(strips) > 1
+    assert sum(pixels) < 1.8 * size[0] * size[1]
+    assert 3 * 4 * max(pixels) <= resizing.STRIP_BYTES
 
 
 @pytest.mark.parametrize("value", [0, 9, 255])

@@ -23,10 +23,12 @@ from convscope.server.inference.decoding.orientation import (
 __all__ = ["STRIP_BYTES", "resize_upright"]
 
 # Pixels that are turned and converted at once, which keeps the interpreter's lock for up to 4 ms.
-# A larger strip saves no time.
-STRIP_PIXELS = 2**18
+# If an image becomes much smaller, the filter reaches far beyond a strip, and all that it reaches
+# is converted for each strip again: then a strip has some times as many rows, up to a limit.
+STRIP_PIXELS, MAX_STRIP_PIXELS = 2**18, 2**21
+MIN_ROWS_PER_OVERLAP = 3
 # A strip as it is stored, a white page, and both together: four bytes a pixel each.
-STRIP_BYTES = 3 * 4 * STRIP_PIXELS
+STRIP_BYTES = 3 * 4 * MAX_STRIP_PIXELS
 # The reach of the filter, in pixels of the result.
 _REACH = {
     Image.Resampling.BILINEAR: 1,
@@ -99,10 +101,12 @@ class _Source:
         self._reach = reach_y
         self._first = max(math.floor(self._left) - reach_x, 0)
         self._last = min(math.ceil(self._right) + reach_x, upright[0])
-        rows = STRIP_PIXELS // (self._last - self._first)
+        columns, overlap = self._last - self._first, 2 * reach_y + 2
+        rows = max(STRIP_PIXELS // columns, MIN_ROWS_PER_OVERLAP * overlap)
+        rows = min(rows, MAX_STRIP_PIXELS // columns)
         # A small image is one strip, which isn't cut. Rows of the result in one strip:
         self._is_small = upright[0] * upright[1] <= STRIP_PIXELS
-        fitting = max(int((rows - 2 * reach_y - 2) / self._scale), 1)
+        fitting = max(int((rows - overlap) / self._scale), 1)
         self.strip_rows = size[1] if self._is_small else fitting
 
     def strip(self, top: int, bottom: int) -> tuple[PixelBox, Box]:

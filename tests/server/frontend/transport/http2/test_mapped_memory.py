@@ -6,7 +6,7 @@ import sys
 import pytest
 
 SCRIPT = """
-import os, time
+import os, sys, time
 from pathlib import Path
 
 from convscope.server.frontend.transport.http2.mapped_memory import MappedMemory
@@ -18,24 +18,38 @@ def resident() -> int:
 
 def check() -> None:
     before = resident()
-    view = memoryview(MappedMemory(-1, len(MESSAGE)))
+    view = memoryview(MappedMemory(len(MESSAGE)))
     view[:] = MESSAGE
     part = view[9:]
     del view
     time.sleep(0.1)
     assert resident() - before > len(MESSAGE) / 2, "a part of it is still in use"
     del part
+    wait_until_freed(before)
+
+def wait_until_freed(before: int) -> None:
     end = time.monotonic() + 20
     while resident() - before > len(MESSAGE) / 2:
         assert time.monotonic() < end, "it is kept"
         time.sleep(0.01)
 
 check()
+before = resident()
+held = memoryview(MappedMemory(len(MESSAGE)))
+held[:] = MESSAGE
 child = os.fork()
-check()  # in both processes
+del held
+wait_until_freed(before)  # in both processes
+check()
 if not child:
-    os._exit(0)
+    sys.exit()
 assert os.waitpid(child, 0)[1] == 0
+
+class Cycle:
+    pass
+
+cycle = Cycle()
+cycle.memory, cycle.itself = MappedMemory(len(MESSAGE)), cycle  # and the process must end
 """
 
 

@@ -115,7 +115,7 @@ class MessageReader:
             )
         if size >= MIN_MAPPED_BYTES:
             try:
-                self._buffer = memoryview(MappedMemory(-1, size))
+                self._buffer = memoryview(MappedMemory(size))
             except (OSError, MemoryError) as error:
                 raise no_memory() from error
         self.announced = size
@@ -152,7 +152,7 @@ def inflate(data: bytes | memoryview, encoding: str | None, max_bytes: int) -> b
                     grpc.StatusCode.RESOURCE_EXHAUSTED, "Decompressed message larger than max"
                 )
             if buffer is None and not inflater.eof:
-                buffer = memoryview(MappedMemory(-1, max_bytes))
+                buffer = memoryview(MappedMemory(max_bytes))
             if buffer is not None:
                 buffer[size - len(part) : size] = part
             if inflater.eof:

@@ -85,12 +85,15 @@ def _end_of_data(data: Encoded, start: int) -> int:
     near = start + _NEAR_BYTES
     if match := _END_OF_DATA.search(data, start, near):
         return match.start()
-    for first in range(near - 1, len(data) - 1, _BLOCK):
-        part = np.frombuffer(data, np.uint8, min(_BLOCK + 1, len(data) - first), first)
+    first, size = near - 1, _NEAR_BYTES
+    while first < len(data) - 1:
+        part = np.frombuffer(data, np.uint8, min(size + 1, len(data) - first), first)
         codes = part[1:]
         ends = (part[:-1] == 0xFF) & (codes != 0) & (codes != 0xFF) & (codes & 0xF8 != 0xD0)
         if ends.any():
             return first + int(ends.argmax())
+        first += size
+        size = min(2 * size, _BLOCK)  # so that thousands of segments take no longer than one
     raise damaged("JPEG", data, "truncated")
 
 
