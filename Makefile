@@ -79,10 +79,11 @@ bench: $(READY) models/efficientnet_lite0/1/manifest.json models/digits/1/manife
 	PYTHON=$(PYTHON) bench/setup.sh
 	$(BIN)/python -m bench
 
+# The page is written in any case: it states why something was not measured.
 scale: $(READY) models/efficientnet_lite0/1/manifest.json models/digits/1/manifest.json ## Measure one and two replicas and queues, and write docs/scaling.md
 	PYTHON=$(PYTHON) bench/setup.sh --only-h2load
-	$(BIN)/python -m bench.scaling.measure
-	$(BIN)/python -m bench.scaling
+	scripts/ray.sh
+	status=0; $(BIN)/python -m bench.scaling.measure || status=$$?; $(BIN)/python -m bench.scaling; exit $$status
 
 dashboards: $(READY) ## Write the Prometheus rules and Grafana dashboards from deploy/objectives.toml
 	$(BIN)/python -m deploy.monitoring

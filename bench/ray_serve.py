@@ -14,14 +14,19 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
+
+from bench.context import BASE
+from bench.cpu import TICKS, family, tree_seconds
+from bench.processes import free_port
+from bench.scaling.ray_server import ENVIRONMENT
+from bench.servers import serving
+from convscope.client import Client
+
+os.environ |= ENVIRONMENT
+
 import ray
 from ray import serve
 
-from bench.context import BASE, ROOT
-from bench.cpu import TICKS, family, tree_seconds
-from bench.processes import free_port
-from bench.servers import serving
-from convscope.client import Client
 from deploy.ray.app import build
 from deploy.ray.servicers import SERVICERS
 
@@ -96,15 +101,11 @@ def _measure(what: str, client: Client, calls: int, read: Callable[[], Seconds])
 @contextmanager
 def _ray(replicas: int) -> Iterator[str]:
     """Run Ray with a proxy on this machine, and yield the proxy's address."""
-    os.environ["PYTHONPATH"] = str(ROOT)  # of Ray's processes, which import deploy.ray
-    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    os.environ["RAY_AUTH_MODE"] = "disabled"  # a token would be stored in the home directory
     ray.init(
         num_cpus=replicas,
         object_store_memory=100 * MIB,
         include_dashboard=False,
         log_to_driver=False,
-        _node_ip_address="127.0.0.1",
     )
     try:
         port = free_port()

@@ -1,11 +1,13 @@
 """What a number of images per second needs: requests, bytes, cores, replicas and money."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from bench.scaling.figures import Work
 
-__all__ = ["ASSUMPTIONS", "RATES", "Assumptions", "Need", "need"]
+__all__ = ["ASSUMPTIONS", "RATES", "Assumptions", "Need", "RayCost", "need", "ray_cost"]
 
 RATES = (1_000, 10_000, 100_000, 1_000_000)
 HOURS_PER_MONTH = 730
@@ -23,7 +25,9 @@ class Assumptions:
         link_gbit: The bits per second of a machine's network link, in units of 10^9.
         scrape_seconds: The time between two scrapes of a replica's metrics.
         clients: The processes that call, each of which connects to every replica.
-        proxy_us: The CPU time of Ray's proxy per call, if `make scale` didn't measure it.
+        ray_us: The CPU time of a call through Ray Serve beyond that of one of the server, if
+            `make scale` didn't measure it: as in docs/operations/ray.md, with one replica.
+        proxy_us: The part of Ray's proxy in it.
     """
 
     utilization: float = 0.6
@@ -33,7 +37,8 @@ class Assumptions:
     link_gbit: float = 25.0
     scrape_seconds: float = 15.0
     clients: int = 200
-    proxy_us: float = 2400.0
+    ray_us: float = 8500.0 - 490.0
+    proxy_us: float = 3900.0
 
 
 ASSUMPTIONS = Assumptions()
@@ -56,6 +61,38 @@ class Need:
     cores: float
     replicas: int
     dollars: float
+
+
+@dataclass(frozen=True, slots=True)
+class RayCost:
+    """The CPU time of a call through Ray Serve beyond that of one of the server, in microseconds.
+
+    Args:
+        whole: Of all processes of Ray.
+        proxy: Of its proxy, a part of the whole.
+        is_measured: Whether `make scale` measured it; otherwise it is assumed.
+    """
+
+    whole: float
+    proxy: float
+    is_measured: bool
+
+
+def ray_cost(
+    jpeg: Work, scale: Mapping[str, Any], assumptions: Assumptions = ASSUMPTIONS
+) -> RayCost:
+    """Return what Ray Serve adds to a call.
+
+    Args:
+        jpeg: What the server takes for the JPEG that `make scale` sends through Ray.
+        scale: The results of `make scale`.
+        assumptions: What counts if these lack it.
+    """
+    if scale["ray"]["failure"]:
+        return RayCost(assumptions.ray_us, assumptions.proxy_us, is_measured=False)
+    proxy: float = scale["ray"]["details"]["proxy_us"]["jpeg"]
+    served: float = scale["ray"]["figures"]["ray.jpeg"]["cpu_us"]["one"]
+    return RayCost(max(proxy, served - jpeg.cpu_us), proxy, is_measured=True)
 
 
 def need(work: Work, rate: float, assumptions: Assumptions = ASSUMPTIONS) -> Need:

@@ -43,8 +43,10 @@ class Parts:
         network: ONNX Runtime.
         decoding: Decoding and resizing.
         messages: Receiving, checking, batching, ranking, answering and logging.
-        proxy: A proxy in front of the server.
         request_bytes: The size of the request.
+        rest: What a served tensor takes beyond the network and the messages, such as to copy it
+            into a batch.
+        ray: The processes of Ray Serve.
     """
 
     name: str
@@ -52,18 +54,20 @@ class Parts:
     decoding: float
     messages: float
     request_bytes: int
-    proxy: float = 0.0
+    rest: float = 0.0
+    ray: float = 0.0
 
     @property
     def total(self) -> float:
         """The sum of all parts."""
-        return self.network + self.decoding + self.messages + self.proxy
+        return self.network + self.decoding + self.messages + self.rest + self.ray
 
     @property
     def largest(self) -> str:
         """The name of the largest part."""
-        named = {each: getattr(self, each) for each in ("network", "decoding", "messages", "proxy")}
-        return max(named, key=named.__getitem__)
+        names = ("network", "decoding", "messages", "rest", "ray")
+        largest = max(names, key=lambda name: float(getattr(self, name)))
+        return largest.capitalize() if largest == "ray" else largest
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -72,16 +76,22 @@ def read(path: Path) -> dict[str, Any]:
     return document
 
 
-def service(latest: Mapping[str, Any], scale: Mapping[str, Any]) -> dict[str, float]:
+def service(latest: Mapping[str, Any], scale: Mapping[str, Any]) -> dict[str, Any]:
     """Return the time of a batch of EfficientNet-Lite0 on one core, as the simulation needs it.
 
-    It is that of `make scale`, or, where that was not measured, the CPU time per image.
+    It is that of `make scale`, or, where that was not measured, the CPU time per image with an
+    assumed variation.
     """
     measured: dict[str, float] | None = scale["queue"]["details"].get("service")
     if measured is not None:
-        return measured
+        return {**measured, "is_measured": True}
     seconds = _cpu(latest, "tensor_efficiency.efficientnet_lite0", "served") / 1e6
-    return {"batch_seconds": 0.0, "image_seconds": seconds, "variation": 0.1}
+    return {
+        "batch_seconds": 0.0,
+        "image_seconds": seconds,
+        "variation": 0.1,
+        "is_measured": False,
+    }
 
 
 def works(latest: Mapping[str, Any], scale: Mapping[str, Any]) -> list[Work]:
@@ -106,19 +116,20 @@ def works(latest: Mapping[str, Any], scale: Mapping[str, Any]) -> list[Work]:
     return sorted(found, key=lambda work: work.cpu_us)
 
 
-def parts(latest: Mapping[str, Any], scale: Mapping[str, Any], proxy_us: float) -> list[Parts]:
+def parts(latest: Mapping[str, Any], scale: Mapping[str, Any], ray_us: float) -> list[Parts]:
     """Return the parts of EfficientNet-Lite0's time for several precisions, inputs and routes."""
     sizes: Mapping[str, int] = scale["bytes"]["details"]["requests"]
     served = _cpu(latest, "tensor_efficiency.efficientnet_lite0", "served")
     network = _cpu(latest, "tensor_efficiency.efficientnet_lite0", "in_process")
     messages = _cpu(latest, "tensor_cpu_us", "ours")
+    rest = max(0.0, served - network - messages)
     decoding = {
         size: max(0.0, _cpu(latest, f"jpeg_speedup.{size}", "ours") - served) for size in _SIZES
     }
 
-    def jpeg(name: str, size: str, network: float, proxy: float = 0.0) -> Parts:
+    def jpeg(name: str, size: str, network: float, rest: float = rest, ray: float = 0.0) -> Parts:
         name = f"{name}, JPEG {_SIZES[size]}"
-        return Parts(name, network, decoding[size], messages, sizes[f"jpeg {size}"], proxy)
+        return Parts(name, network, decoding[size], messages, sizes[f"jpeg {size}"], rest, ray)
 
     rows = [jpeg("FP32", "500x375", network)]
     if fastest := _fastest(latest):
@@ -130,9 +141,9 @@ def parts(latest: Mapping[str, Any], scale: Mapping[str, Any], proxy_us: float) 
     rows += [
         jpeg(kind, "1024x768", network),
         jpeg(kind, "4000x3000", network),
-        jpeg("a network of no cost, such as on a GPU", "500x375", 0.0),
+        jpeg("a network of no cost, such as on a GPU", "500x375", 0.0, rest=0.0),
         Parts("a network of no cost, tensor", 0.0, 0.0, messages, sizes["tensor"]),
-        jpeg(f"{kind}, through Ray's proxy", "500x375", network, proxy_us),
+        jpeg(f"{kind}, through Ray Serve", "500x375", network, ray=ray_us),
     ]
     return rows
 

@@ -5,8 +5,8 @@ from statistics import median
 from typing import Any
 
 from bench.performance_page import between
-from bench.scaling.capacity import ASSUMPTIONS, RATES, Need, need
-from bench.scaling.figures import Work, parts, works
+from bench.scaling.capacity import ASSUMPTIONS, RATES, Need, RayCost, need, ray_cost
+from bench.scaling.figures import Parts, Work, parts, works
 
 __all__ = ["with_tables"]
 
@@ -30,13 +30,17 @@ def with_tables(page: str, latest: Document, scale: Document, simulation: Docume
     Raises:
         ValueError: The page lacks a mark.
     """
+    found = {work.name: work for work in works(latest, scale)}
+    digits, jpeg = found["digits, tensor"], found["EfficientNet-Lite0, JPEG 500×375"]
+    cost = ray_cost(jpeg, scale)
     tables = {
         "measured": _measured(latest, scale),
-        "needs": _needs(works(latest, scale)),
-        "parts": _parts(latest, scale),
-        "fleet": _fleet(latest, scale),
+        "needs": _needs(list(found.values())),
+        "parts": _parts(parts(latest, scale, cost.whole)),
+        "fleet": _fleet(jpeg, cost, scale["bytes"]["details"]),
+        "proxy": _proxy(cost, digits, jpeg),
         "replicas": _replicas(scale),
-        "queue": _queue(scale),
+        "queue": _queue(scale, simulation),
         "rises": _rises(simulation),
         "days": _days(simulation),
     }
@@ -86,35 +90,35 @@ def _dollars(each: Need) -> str:
     return f"{float(f'{each.dollars:.2g}'):,.0f}"
 
 
-def _parts(latest: Document, scale: Document) -> Iterator[str]:
+def _parts(found: Sequence[Parts]) -> Iterator[str]:
     rows = [
         (
             each.name,
-            *(_part(value, each.total) for value in (each.network, each.decoding, each.messages)),
-            _part(each.proxy, each.total),
+            *(
+                f"{_time(value)}, {value / each.total:.0%}" if value else "–"
+                for value in (each.network, each.decoding, each.messages, each.rest, each.ray)
+            ),
             _time(each.total),
             each.largest,
             _count(1e9 * ASSUMPTIONS.link_gbit / 8 / each.request_bytes),
         )
-        for each in parts(latest, scale, _proxy_us(scale))
+        for each in found
     ]
-    head = ("EfficientNet-Lite0", "network", "decoding", "messages", "proxy", "sum", "largest")
-    yield from _table((*head, f"images/s on {ASSUMPTIONS.link_gbit:g} Gbit/s"), *rows)
+    head = ("EfficientNet-Lite0", "network", "decoding", "messages", "batches and the rest", "Ray")
+    last = f"images/s on {ASSUMPTIONS.link_gbit:g} Gbit/s"
+    yield from _table((*head, "sum", "largest", last), *rows)
 
 
-def _part(value: float, total: float) -> str:
-    return f"{_time(value)}, {value / total:.0%}" if value else "–"
-
-
-def _fleet(latest: Document, scale: Document) -> Iterator[str]:
-    """Show what else grows with a fleet for JPEG images of 500×375."""
-    own = next(work for work in works(latest, scale) if work.name.endswith("JPEG 500×375"))
-    needs = [need(own, rate) for rate in RATES]
-    bytes_ = scale["bytes"]["details"]
+def _fleet(work: Work, cost: RayCost, bytes_: Document) -> Iterator[str]:
+    """Show what else grows with a fleet."""
+    needs = [need(work, rate) for rate in RATES]
     copies = [each.replicas for each in needs]
 
     def row(name: str, values: Sequence[float]) -> tuple[str, ...]:
         return name, *(_count(value) for value in values)
+
+    def cores(used: float) -> list[float]:
+        return [each.requests * used / 1e6 / ASSUMPTIONS.utilization for each in needs]
 
     rows = [
         row("requests per second", [each.requests for each in needs]),
@@ -123,10 +127,8 @@ def _fleet(latest: Document, scale: Document) -> Iterator[str]:
             f"links of {ASSUMPTIONS.link_gbit:g} Gbit/s",
             [_up(each.gbit / ASSUMPTIONS.link_gbit) for each in needs],
         ),
-        row(
-            "cores of Ray's proxies",
-            [each.requests * _proxy_us(scale) / 1e6 / ASSUMPTIONS.utilization for each in needs],
-        ),
+        row("with Ray Serve: further cores", cores(cost.whole)),
+        row("of these, for Ray's proxies", cores(cost.proxy)),
         row(
             f"connections of {ASSUMPTIONS.clients} clients, each to all replicas",
             [ASSUMPTIONS.clients * number for number in copies],
@@ -149,10 +151,20 @@ def _fleet(latest: Document, scale: Document) -> Iterator[str]:
     yield from _table(("", *(f"{rate:,} images/s" for rate in RATES)), *rows)
 
 
-def _proxy_us(scale: Document) -> float:
-    """Return the CPU time of Ray's proxy for a JPEG, as measured here or elsewhere."""
-    measured: float = scale["ray"]["details"].get("proxy_us", {}).get("jpeg", 0.0)
-    return measured or ASSUMPTIONS.proxy_us
+def _proxy(cost: RayCost, digits: Work, jpeg: Work) -> Iterator[str]:
+    origin = (
+        "measured by `make scale` with JPEG images of 500×375"
+        if cost.is_measured
+        else "an assumption: it is [the measurement](operations/ray.md#what-a-call-costs) of "
+        "`digits` on a machine that other programs kept busy, so it may be too high"
+    )
+    yield (
+        f"A call through Ray Serve takes **{_time(cost.whole)}** of CPU time more than one of the "
+        f"server, {_time(cost.proxy)} of it in the process of Ray's proxy ({origin}). For "
+        f"EfficientNet-Lite0 and a JPEG of 500×375 that is {cost.whole / jpeg.cpu_us:.0%} more "
+        f"CPU time, and for `digits` it is {cost.whole / digits.cpu_us:.0f} times that of the "
+        f"call. One proxy is fully busy at {1e6 / cost.proxy:.0f} calls per second."
+    )
 
 
 def _replicas(scale: Document) -> Iterator[str]:
@@ -192,7 +204,7 @@ def _origin(run: Document) -> str:
     )
 
 
-def _queue(scale: Document) -> Iterator[str]:
+def _queue(scale: Document, simulation: Document) -> Iterator[str]:
     rows = [
         (
             f"{load['rate']:.0f}/s, {load['utilization']:.0%}",
@@ -206,6 +218,18 @@ def _queue(scale: Document) -> Iterator[str]:
         yield from _table(head, *rows)
         yield ""
     yield f"- {_origin(scale['queue'])}"
+    yield f"- the picture: {_service(simulation)}"
+
+
+def _service(simulation: Document) -> str:
+    """Say where the times of a simulation come from."""
+    service = simulation["service"]
+    batch, image = (1e6 * service[f"{each}_seconds"] for each in ("batch", "image"))
+    times = f"{_time(batch)} for a batch and {_time(image)} for each of its images"
+    variation = f"with a variation of {service['variation']:.2g}"
+    if service["is_measured"]:
+        return f"simulated with measured times, {times}, {variation}"
+    return f"simulated with assumed times, not with measured ones: {times}, {variation}"
 
 
 def _rises(simulation: Document) -> Iterator[str]:
@@ -220,6 +244,8 @@ def _rises(simulation: Document) -> Iterator[str]:
         for each in simulation["rises"]
     ]
     yield from _table(("a replica starts in", "p50", "p99", "failed", "most replicas"), *rows)
+    yield ""
+    yield f"- {_service(simulation)}"
 
 
 def _days(simulation: Document) -> Iterator[str]:
@@ -234,6 +260,8 @@ def _days(simulation: Document) -> Iterator[str]:
         for each in simulation["days"]
     ]
     yield from _table(("fleet", "replica-hours", "p50", "p99", "failed"), *rows)
+    yield ""
+    yield f"- {_service(simulation)}"
 
 
 def _up(value: float) -> float:

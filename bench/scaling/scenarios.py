@@ -29,12 +29,13 @@ DEADLINE_SECONDS = 1.0
 QUEUE = 256  # the default of --max-queue
 
 
-def simulate_all(service: Mapping[str, float]) -> dict[str, Any]:
+def simulate_all(service: Mapping[str, Any]) -> dict[str, Any]:
     """Run every simulation of the page.
 
     Args:
-        service: The measured `batch_seconds`, `image_seconds` and `variation` of
-            EfficientNet-Lite0 on one core with batches of up to four.
+        service: The `batch_seconds`, `image_seconds` and `variation` of EfficientNet-Lite0 on
+            one core with batches of up to four, in the result with whatever else is known of
+            them.
     """
     model = ReplicaModel(
         runners=2,

@@ -85,10 +85,9 @@ class Classifier:
         self, requests: AsyncIterator[Any], grpc_context: Any
     ) -> AsyncIterator[Any]:
         """Handle several requests at once, and reply in their order."""
-        messages = (request.SerializeToString() async for request in requests)
         metadata, peer = grpc_context.invocation_metadata(), grpc_context.peer()
         path = f"{_CLASSIFIER}/ClassifyStream"
-        async for reply in self._server.calls.stream(path, messages, metadata, peer):
+        async for reply in self._server.calls.stream(path, self._held(requests), metadata, peer):
             if not isinstance(reply, Ended):
                 yield _Serialized(reply)
             elif reply.code is not grpc.StatusCode.OK:
@@ -126,6 +125,14 @@ class Classifier:
     async def __del__(self) -> None:
         """Called by Ray when the replica has answered its last call."""
         await self._server.stop()
+
+    async def _held(self, requests: AsyncIterator[Any]) -> AsyncIterator[bytes]:
+        """Serialize the messages of a stream, and hold the model of each until the next."""
+        with_model = None
+        async for request in requests:
+            with_model = await self._hold(request.request.model)
+            yield request.SerializeToString()
+        del with_model
 
     async def _unary(self, path: str, request: Any, grpc_context: Any) -> "_Serialized":
         ended = await self._server.calls.unary(
@@ -174,16 +181,24 @@ def _holder(server: EmbeddedServer, count: int | None) -> Callable[[str], Awaita
     if count is None:
         return hold_all
     loop, unloading = asyncio.get_running_loop(), set[asyncio.Task[None]]()
+    # One for each model: one that is collected must not unload a model that another one holds.
+    current = weakref.WeakValueDictionary[str, _Held]()
 
-    def unload(model: str) -> None:
-        task = loop.create_task(server.unload(model))
+    async def unload(model: str) -> None:
+        if model not in current:  # it may be held again since
+            await server.unload(model)
+
+    def start_unloading(model: str) -> None:
+        task = loop.create_task(unload(model))
         unloading.add(task)
         task.add_done_callback(unloading.discard)
 
     async def hold(model: str) -> _Held:
-        held = _Held()
-        finalizer = weakref.finalize(held, loop.call_soon_threadsafe, unload, model)
-        finalizer.atexit = False
+        held = current.get(model)
+        if held is None:
+            held = current[model] = _Held()
+            finalizer = weakref.finalize(held, loop.call_soon_threadsafe, start_unloading, model)
+            finalizer.atexit = False
         return held
 
     multiplexed = serve.multiplexed(hold, max_num_models_per_replica=count)

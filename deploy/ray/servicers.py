@@ -3,9 +3,10 @@
 Ray ends a call that failed with an empty reply, and then the status. A client of gRPC retries no
 call whose reply has begun, whatever the status. And Ray reports a replica that died with
 INTERNAL, which clients don't retry either. So the stubs are registered with handlers that send
-the status alone, and UNAVAILABLE for a replica that died.
+the status alone, and UNAVAILABLE for a replica that died or can't be reached.
 """
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,12 +16,13 @@ from ray.exceptions import ActorDiedError
 
 from convscope.v1 import inference_pb2_grpc
 
-__all__ = ["SERVICERS", "add_classifier", "add_health"]
+__all__ = ["SERVICERS", "add_classifier", "add_health", "is_lost"]
 
 SERVICERS = ("deploy.ray.servicers.add_classifier", "deploy.ray.servicers.add_health")
 
 _UNSET = 0  # what a context returns for a code that nobody has set
-_DIED = str(ActorDiedError.BASE_ERROR_MSG)
+# Of ActorDiedError and ActorUnavailableError, of which only the text gets into the status.
+_LOST = re.compile(rf"{re.escape(ActorDiedError.BASE_ERROR_MSG)}|The actor \w+ is unavailable: ")
 
 
 def add_classifier(servicer: Any, server: Any) -> None:
@@ -32,6 +34,15 @@ def add_classifier(servicer: Any, server: Any) -> None:
 def add_health(servicer: Any, server: Any) -> None:
     """Add the health check of gRPC to the server of a proxy."""
     health_pb2_grpc.add_HealthServicer_to_server(servicer, _Aborting(server))
+
+
+def is_lost(details: str) -> bool:
+    """Return whether a replica died during a call, or could not be reached.
+
+    Args:
+        details: Of the status that Ray sets.
+    """
+    return _LOST.match(details) is not None
 
 
 class _Aborting:
@@ -70,8 +81,8 @@ class _Handler:
         async def call(request: Any, context: Any) -> Any:
             reply = await unary_unary(request, context)
             code, details = context.code(), context.details()
-            if code is grpc.StatusCode.INTERNAL and details.startswith(_DIED):
-                code, details = grpc.StatusCode.UNAVAILABLE, "the replica died during the call"
+            if code is grpc.StatusCode.INTERNAL and is_lost(details):
+                code, details = grpc.StatusCode.UNAVAILABLE, "the replica was lost during the call"
             if code not in (grpc.StatusCode.OK, _UNSET):
                 await context.abort(code, details)
             return reply

@@ -10,8 +10,8 @@ import yaml
 from bench.scaling.__main__ import PAGE, SIMULATION
 from bench.scaling.arrivals import arrivals, constant, daily, step
 from bench.scaling.autoscaler import Autoscaler, Observation, Policy
-from bench.scaling.capacity import Assumptions, need
-from bench.scaling.figures import LATEST, SCALE, Parts, Work, read
+from bench.scaling.capacity import ASSUMPTIONS, Assumptions, RayCost, need, ray_cost
+from bench.scaling.figures import LATEST, SCALE, Parts, Work, parts, read, works
 from bench.scaling.fleet import Fleet, ReplicaModel, Result
 from bench.scaling.page import with_tables
 
@@ -152,7 +152,29 @@ def test_a_need_is_the_product_of_its_parts() -> None:
 
 def test_the_largest_part_is_named() -> None:
     assert Parts("a", network=3, decoding=5, messages=1, request_bytes=1).largest == "decoding"
-    assert Parts("a", 3, 5, 1, 1, proxy=6).largest == "proxy"
+    assert Parts("a", 3, 5, 1, 1, rest=2, ray=6).largest == "Ray"
+
+
+def test_the_parts_of_a_jpeg_leave_nothing_out_that_was_measured() -> None:
+    latest, scale = read(LATEST), read(SCALE)
+    first = parts(latest, scale, ray_us=0.0)[0]
+    assert first.name == "FP32, JPEG 500×375"
+    (work,) = (one for one in works(latest, scale) if one.name.endswith("JPEG 500×375"))
+    assert first.total >= work.cpu_us - 1
+
+
+def test_ray_costs_what_was_measured_or_else_what_is_assumed() -> None:
+    jpeg = Work("a JPEG", cpu_us=16_000, request_bytes=1, command="")
+    measured = {
+        "failure": "",
+        "figures": {"ray.jpeg": {"cpu_us": {"one": 20_000.0, "two": 21_000.0}}},
+        "details": {"proxy_us": {"digits": 1000.0, "jpeg": 1500.0}},
+    }
+    assert ray_cost(jpeg, {"ray": measured}) == RayCost(4000, 1500, is_measured=True)
+    failed = {"failure": "it was not run yet", "figures": {}, "details": {}}
+    assert ray_cost(jpeg, {"ray": failed}) == RayCost(
+        ASSUMPTIONS.ray_us, ASSUMPTIONS.proxy_us, is_measured=False
+    )
 
 
 def test_the_tables_are_those_of_the_results() -> None:

@@ -31,7 +31,6 @@ def cluster() -> Iterator[None]:
         object_store_memory=100 * MIB,
         include_dashboard=False,
         log_to_driver=False,
-        _node_ip_address="127.0.0.1",
     )
     yield
     ray.shutdown()

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
 from types import TracebackType
@@ -20,21 +21,27 @@ import pyarrow as pa
 import pytest
 from PIL import Image
 from pyarrow import parquet
+from support.calls import wait_until
 from support.processes import descendants
 from support.s3 import BUCKET, S3Server
 from support.server import ServerProcess
 
-from convscope.client import Client
+from convscope.client import Client, InvalidInputError
+from convscope.client.cli.outputs.output_file import FileChoice
 from deploy.ray.data.classifier import Classifier
-from deploy.ray.data.job import INPUT_SCHEMA, plan_job
+from deploy.ray.data.job import INPUT_SCHEMA, Job, plan_job
+from deploy.ray.data.parts import Parts
 
 try:  # not an import, which would find the folder of these tests
     metadata.version("ray")
 except metadata.PackageNotFoundError:
     pytest.skip("Ray is not installed; run: make test-ray", allow_module_level=True)
 
+from deploy.ray.data.workers import Share, Workers
+
 ROOT = Path(__file__).resolve().parents[2]
 COUNT, BROKEN = 5000, (7, 1234, 2500, 3999, 4998)
+JOB = Job("models", "tiny", 1, 3, 3, "", 0, {})
 # The cluster ends when its stdin closes, so it never outlives the tests.
 CLUSTER = """
 import ray, sys
@@ -68,7 +75,9 @@ class Cluster:
             text=True,
         )
         assert self._process.stdout is not None
-        self._environment["RAY_ADDRESS"] = self._process.stdout.readline().strip()
+        address = self._process.stdout.readline().strip()
+        assert address, "the cluster did not start"
+        self._environment["RAY_ADDRESS"] = address
 
     def __enter__(self) -> Self:
         return self
@@ -191,8 +200,14 @@ def test_a_killed_actor_costs_no_image_and_repeats_none(
     arguments = options(tiny_repository, output, "--actors", "2", "--batch-size", "50")
     process = cluster.start(many, *arguments)
     wait_for_part(output, process)
-    actors = cluster.actors()
-    assert len(actors) == 2
+    actors: list[int] = []
+
+    def both_run() -> bool:
+        """On a busy machine, one writes a part before the other has started."""
+        actors[:] = cluster.actors()
+        return len(actors) == 2
+
+    wait_until(both_run)
     os.kill(actors[0], signal.SIGKILL)
     assert not output.exists()
     _, report = process.communicate(timeout=240)
@@ -311,3 +326,56 @@ def test_an_actor_loads_the_bundle_once(
         assert result["label"].to_pylist() == [results[0]["label"][0].as_py(), None]
         assert result["error"].to_pylist() == [None, "it is gone"]
         assert len(result["embedding"][0]) == 4
+
+
+def test_a_complete_output_keeps_its_rows_wherever_a_run_is_killed(tmp_path: Path) -> None:
+    path, schema = tmp_path / "classes.parquet", JOB.schema
+    folder = tmp_path / "classes.parquet.part"
+
+    def continued() -> Parts:
+        return Parts(FileChoice(path, "parquet", resume=True), schema)
+
+    first = Parts(FileChoice(path, "parquet"), schema)
+    first.add(pa.Table.from_pylist([{"image": "a"}, {"image": "b"}], schema=schema))
+    first.write_part()
+    first.publish()
+    assert not folder.exists()  # although the run has not closed it yet
+    second = continued()
+    first.close()
+    assert second.done.take("a")
+    assert second.done.take("b")
+    second.publish()
+    folder.mkdir()  # of a run that was killed before it had a part
+    third = continued()
+    third.add(pa.Table.from_pylist([{"image": "c"}], schema=schema))
+    third.write_part()
+    third.publish()
+    assert rows(path).keys() == {"a", "b", "c"}
+    assert list(tmp_path.iterdir()) == [path]
+    other = replace(JOB, top_k=2)
+    with pytest.raises(InvalidInputError, match="was written with --top-k 3"):
+        Parts(FileChoice(path, "parquet", resume=True), other.schema)
+    assert not folder.exists()
+
+
+@pytest.mark.parametrize(
+    ("workers", "cluster", "share"),
+    [
+        (Workers(None, 1, 0, 64), (2, 0, 2), Share(1, 1, 0.5)),
+        (Workers(2, 1, 0, 64), (2, 0, 2), Share(2, 0.75, 0.5)),
+        (Workers(None, 1, 0, 64), (64, 0, 16), Share(56, 1, 0.5)),
+        (Workers(None, 4, 0, 64), (64, 0, 16), Share(14, 4, 0.5)),
+        (Workers(None, 4, 1, 64), (64, 8, 16), Share(8, 4, 0.5)),
+    ],
+)
+def test_an_eighth_of_the_cpus_reads(
+    workers: Workers, cluster: tuple[float, float, float], share: Share
+) -> None:
+    assert workers.share(*cluster) == share
+
+
+def test_an_actor_must_fit_into_a_machine() -> None:
+    with pytest.raises(InvalidInputError, match=r"--cpus-per-actor 12 .* the 8 CPUs"):
+        Workers(None, 12, 0, 64).share(cpus=16, gpus=0, largest=8)
+    with pytest.raises(InvalidInputError, match="--actors 3 with --gpus-per-actor 1 "):
+        Workers(3, 1, 1, 64).share(cpus=16, gpus=2, largest=8)

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from importlib import import_module
 from pathlib import Path
+from queue import Queue
 from threading import Event
 from typing import Any
 
@@ -15,7 +16,7 @@ import numpy as np
 import pytest
 import yaml
 from support.alterations import slow_down
-from support.calls import image_request, wait_until
+from support.calls import image_request, signal_request, wait_until
 from support.processes import descendants
 from support.server import ServerProcess
 from support.tiny import write_signal, write_tiny
@@ -35,10 +36,11 @@ from convscope.v1 import inference_pb2_grpc
 pytest.importorskip("ray.serve", reason="Ray is not installed; `make test-ray` installs it")
 
 from ray import serve
+from ray.exceptions import ActorDiedError, ActorUnavailableError
 from ray.serve.schema import ServeDeploySchema
 
 from deploy.ray.app import build
-from deploy.ray.servicers import SERVICERS
+from deploy.ray.servicers import SERVICERS, is_lost
 
 ROOT = Path(__file__).resolve().parents[2]
 SETTINGS = {"runners": 1, "max_batch": 8, "poll_seconds": 1}
@@ -223,10 +225,29 @@ def test_no_call_is_lost_while_a_replica_is_killed_and_the_versions_change(
 
 @pytest.mark.slow(seconds=20)
 def test_models_are_multiplexed(target: str, repository: Path, client: Client) -> None:
-    """Each of two replicas keeps one model, and a call that names its model finds it."""
-    deploy(repository, replicas=2, models_per_replica=1)
+    """Each replica keeps one model, and those that its streams use."""
+    deploy(repository, replicas=1, models_per_replica=1)
     client.wait_ready()
     stub = inference_pb2_grpc.ClassifierServiceStub(client.channel)
+
+    def loaded() -> set[str]:
+        return {one.model for one in client.models()}
+
+    sent = Queue[pb.ClassifyStreamRequest | None]()
+    replies = stub.ClassifyStream(iter(sent.get, None), timeout=120)
+    sent.put(pb.ClassifyStreamRequest(request=signal_request(3)))
+    assert next(replies).WhichOneof("outcome") == "response"
+    assert loaded() == {"signal"}
+    client.classify(PHOTOS[0], model="tiny")
+    assert all(loaded() == {"signal", "tiny"} for _ in range(10))
+    stub.Classify(signal_request(3), timeout=60)
+    wait_until(lambda: loaded() == {"signal"})
+    sent.put(None)
+    assert list(replies) == []
+    assert all(loaded() == {"signal"} for _ in range(10))
+
+    # Of two replicas, a call that names its model finds the one that has it.
+    deploy(repository, replicas=2, models_per_replica=1)
 
     def replica(model: str) -> str:
         """Return which replica answers a call; an error has an id that begins with it."""
@@ -248,6 +269,12 @@ def test_models_are_multiplexed(target: str, repository: Path, client: Client) -
     wait_until(are_apart)
     # Without the header, any replica answers, and loads what it must.
     assert {client.classify(PHOTOS[0], model="tiny").model for _ in range(5)} == {"tiny"}
+
+
+def test_a_lost_replica_is_recognized_by_the_text_of_rays_errors() -> None:
+    assert is_lost(str(ActorDiedError()))
+    assert is_lost(str(ActorUnavailableError("RpcError: RPC Error message: closed", bytes(16))))
+    assert not is_lost("The actor is unavailable to us.")
 
 
 def test_the_configuration_is_one_of_this_application() -> None:

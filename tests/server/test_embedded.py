@@ -17,7 +17,7 @@ from support.tiny import write_tiny
 
 from convscope.server.embedded import EmbeddedServer
 from convscope.server.errors import StartError
-from convscope.server.frontend.transport.in_process import Ended
+from convscope.server.frontend.transport.in_process import Ended, InProcessTransport
 from convscope.v1 import inference_pb2 as pb
 from convscope.v1 import inference_pb2_grpc
 
@@ -146,6 +146,17 @@ async def test_a_cancelled_call_and_a_stream_that_is_left_end(server: EmbeddedSe
     await stream.aclose()  # type: ignore[attr-defined] # it is a generator
     ended = await server.calls.unary(f"{CLASSIFIER}/Classify", request)
     assert ended.code is grpc.StatusCode.OK
+
+
+async def test_a_batch_may_end_before_a_cancelled_call_is_woken_up() -> None:
+    transport, calls = InProcessTransport(), list[Any]()
+    transport.add_group_methods("a.Service", {"Call": calls.extend})
+    waiting = asyncio.create_task(transport.unary("/a.Service/Call", b""))
+    await asyncio.sleep(0)
+    waiting.cancel()
+    calls[0].reply(b"too late")
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
 
 
 async def test_a_model_that_is_loaded_on_demand_is_unloaded(tiny_repository: Path) -> None:

@@ -49,13 +49,17 @@ class Parts:
                 f"{str(self._folder)!r} has the results of an interrupted convscope classify; "
                 "continue that, or choose another --output"
             )
-        if choice.resume and self._path.exists() and not self._folder.exists():
-            self._start_with_output()
+        starts_with_output = choice.resume and self._path.exists() and not self._parts()
+        if starts_with_output:
+            self._check_output()
         self._folder.mkdir(exist_ok=True)
         self._lock = (self._folder / "lock").open("a")
         lock(self._lock, self._folder)
         if choice.overwrite:
-            self._remove_parts()
+            for part in self._parts():
+                part.unlink()
+        elif starts_with_output and not self._parts():
+            self._start_with_output()
         self._next = 1 + max((int(part.stem) for part in self._parts()), default=0)
         self.done = DoneImages(self._earlier())
         """The images that earlier runs classified."""
@@ -83,7 +87,7 @@ class Parts:
         self._waiting.clear()
 
     def publish(self) -> None:
-        """Write the output with all results, and remove the parts."""
+        """Write the output with all results, remove the parts, and close."""
         new = self._path.with_name(f"{self._path.name}.tmp")
         try:
             with new.open("wb") as file:
@@ -96,29 +100,40 @@ class Parts:
         except BaseException:
             new.unlink(missing_ok=True)  # such as a full disk
             raise
-        self._remove_parts()
+        self._remove()
 
     def close(self) -> None:
-        """Let other processes write the file, and remove the folder of the parts if it has none."""
-        if not self._parts():
-            shutil.rmtree(self._folder)
-        self._lock.close()
+        """Let other processes write the file; keep the parts, if there are any."""
+        if self._lock.closed:
+            return  # published, and the folder may be that of another process
+        if self._parts():
+            self._lock.close()
+        else:
+            self._remove()
 
-    def _start_with_output(self) -> None:
-        """Make a complete output the first part."""
+    def _remove(self) -> None:
+        """Remove the folder in one step, so that a process that is killed leaves all parts or none.
+
+        Without its parts, the folder of a complete output looks like a run without results.
+        """
+        old = self._folder.with_name(f"{self._folder.name}.old")
+        shutil.rmtree(old, ignore_errors=True)  # of a process that was killed
+        self._folder.rename(old)
+        self._lock.close()
+        shutil.rmtree(old)
+
+    def _check_output(self) -> None:
+        """Check that a complete output can be continued."""
         try:
             self._check(parquet.read_schema(self._path))
         except pa.ArrowInvalid as error:
             raise self._rejection() from error
-        new = self._folder.with_name(f"{self._folder.name}.tmp")
-        shutil.rmtree(new, ignore_errors=True)
-        new.mkdir()
-        shutil.copyfile(self._path, new / "000000.parquet")
-        new.rename(self._folder)
 
-    def _remove_parts(self) -> None:
-        for part in self._parts():
-            part.unlink()
+    def _start_with_output(self) -> None:
+        """Make a complete output the first part."""
+        new = self._folder / "new"
+        shutil.copyfile(self._path, new)
+        new.replace(self._folder / "000000.parquet")
 
     def _parts(self) -> list[Path]:
         return sorted(self._folder.glob("*.parquet"))

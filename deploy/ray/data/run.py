@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Collection, Iterator
+from contextlib import closing
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -38,13 +39,12 @@ def run(images: Images, job: Job, choice: FileChoice, workers: Workers, *, quiet
         ConvscopeError: The run can't start.
         typer.Exit: An image failed (2), or all of them (1), or the run was interrupted (130).
     """
-    parts = Parts(choice, job.schema)
     try:
-        connect()
-        code = _Run(images, job, parts, workers, quiet=quiet)()
+        with closing(Parts(choice, job.schema)) as parts:
+            connect()
+            code = _Run(images, job, parts, workers, quiet=quiet)()
     finally:
         ray.shutdown()
-        parts.close()
     if code:
         raise typer.Exit(code)
 
@@ -56,8 +56,12 @@ class _Run:
         self._images = images
         self._job = job
         self._workers = workers
+        resources = ray.cluster_resources()
+        machines = [node["Resources"] for node in ray.nodes() if node["Alive"]]
         self._share = workers.share(
-            *(ray.cluster_resources().get(kind, 0.0) for kind in ("CPU", "GPU"))
+            cpus=resources.get("CPU", 0.0),
+            gpus=resources.get("GPU", 0.0),
+            largest=max(each.get("CPU", 0.0) for each in machines),
         )
         self._parts = parts
         self._quiet = quiet

@@ -29,28 +29,40 @@ class Workers:
     gpus: float
     batch_size: int
 
-    def share(self, cpus: float, gpus: float) -> "Share":
-        """Divide a cluster of so many CPUs and GPUs.
+    def share(self, cpus: float, gpus: float, largest: float) -> "Share":
+        """Divide a cluster.
 
         Actors keep their CPUs until the end of a run. If they got all, no task could read an
         image, and the run would wait forever (https://github.com/ray-project/ray/issues/44687).
 
+        Args:
+            cpus: The CPUs of the cluster.
+            gpus: Its GPUs.
+            largest: The CPUs of its largest machine.
+
         Raises:
-            InvalidInputError: There are too few GPUs.
+            InvalidInputError: There are too few GPUs, or no machine has room for an actor.
         """
+        if self.cpus > largest:
+            raise InvalidInputError(
+                f"--cpus-per-actor {self.cpus} is more than the {largest:g} CPUs of the largest "
+                "machine of the cluster; give fewer"
+            )
         if self.gpus * (self.actors or 1) > gpus:
             raise InvalidInputError(
                 f"--actors {self.actors or 1} with --gpus-per-actor {self.gpus:g} need more than "
                 f"the {gpus:g} GPUs of the cluster"
             )
         # Less than for an actor, or Ray would fuse both steps, and reading would stop classifying.
-        readers = min(0.5, cpus / 4)
-        room = gpus // self.gpus if self.gpus else (cpus - readers) // self.cpus
+        reader = min(0.5, cpus / 4)
+        # So many tasks read at once that they keep up with the actors of a large cluster.
+        left = cpus - max(reader, cpus / 8)
+        room = gpus // self.gpus if self.gpus else left // self.cpus
         actors = self.actors or max(1, int(room))
-        each = min(self.cpus, (cpus - readers) / actors)
+        each = min(self.cpus, left / actors)
         # Ray accepts fractions of one CPU with four digits, and whole ones.
         return Share(
-            actors, math.floor(each) if each >= 1 else math.floor(each * 1e4) / 1e4, readers
+            actors, math.floor(each) if each >= 1 else math.floor(each * 1e4) / 1e4, reader
         )
 
 

@@ -194,7 +194,8 @@ class _GroupCall:
     def _end(self, ended: Ended) -> None:
         if not self.ended:
             self.ended = True
-            self.ending.set_result(ended)
+            if not self.ending.done():  # cancelled, and who awaits it has not been woken up yet
+                self.ending.set_result(ended)
 
 
 class _Context:
