@@ -187,7 +187,7 @@ def all_alike(folder: Path) -> str:
     ("make", "message"),
     [
         (no_images, "has no images; put some into it"),
-        (too_few, "15 would calibrate, and 20 are needed; pass at least 40"),
+        (too_few, "15 would calibrate, and 20 are needed; pass at least 100"),
         (other_kind, "the dataset has float32 [1, 32], but blocks takes images, uint8 [H, W, C]"),
         (not_finite, "has NaN or infinite values"),
         (all_alike, "every held-out input also calibrates"),

@@ -15,6 +15,7 @@ from PIL import Image
 from convscope.exporter.bundles.reader import preprocess
 from convscope.exporter.errors import DatasetError, ExporterError, ImageError, reason
 from convscope.exporter.evaluation.predictions import match_labels
+from convscope.exporter.quantization.guard import MIN_CLEAR_INPUTS
 from convscope.exporter.quantization.sources import Source, read_source
 from convscope.v1 import manifest_pb2 as pb
 
@@ -93,7 +94,9 @@ def load_data(
         chosen, kept = both.part(0, half), both.part(half, len(both))
     chosen, kept = chosen.part(0, limits[0]), kept.part(0, limits[1])
     if len(chosen) < MIN_CALIBRATION_INPUTS:
-        wanted = MIN_CALIBRATION_INPUTS * (2 if held_out is None and first.test is None else 1)
+        # Of a single dataset, half is held out.
+        is_single = held_out is None and first.test is None
+        wanted = 2 * MIN_CLEAR_INPUTS if is_single else MIN_CALIBRATION_INPUTS
         raise DatasetError(
             f"{calibration} has too few inputs: {len(chosen)} would calibrate, and "
             f"{MIN_CALIBRATION_INPUTS} are needed; pass at least {wanted} images or tensors"
