@@ -17,6 +17,8 @@ os.environ |= {
     # On a busy machine, its processes take longer to start than it allows.
     "RAY_agent_register_timeout_ms": "200000",
     "RAY_raylet_start_wait_time_s": "200",
+    "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "200",
+    "RAY_SERVE_PROXY_HEALTH_CHECK_TIMEOUT_S": "200",
 }
 
 

@@ -76,7 +76,7 @@ def client(target: str, repository: Path) -> Iterator[Client]:
     """A client of two replicas."""
     deploy(repository, replicas=2)
     with Client(target, timeout_seconds=60) as client:
-        client.wait_ready()
+        client.wait_ready(200)
         yield client
 
 
@@ -227,7 +227,7 @@ def test_no_call_is_lost_while_a_replica_is_killed_and_the_versions_change(
 def test_models_are_multiplexed(target: str, repository: Path, client: Client) -> None:
     """Each replica keeps one model, and those that its streams use."""
     deploy(repository, replicas=1, models_per_replica=1)
-    client.wait_ready()
+    client.wait_ready(200)
     stub = inference_pb2_grpc.ClassifierServiceStub(client.channel)
 
     def loaded() -> set[str]:

@@ -41,7 +41,7 @@ from convscope.server.process.first_call import show_first_call
 from convscope.server.process.memory import freeze_loaded_objects, trim_memory
 from convscope.server.process.metrics_listener import listen_for_prometheus
 from convscope.server.process.signals import Reloads, reload_on_signal, stop_on_signals
-from convscope.server.process.startup import first_load, open_repository, unless_stopped
+from convscope.server.process.startup import catch_up, first_load, open_repository, unless_stopped
 from convscope.server.process.supervisor import supervise
 from convscope.server.process.supervisor_channel import SupervisorChannel
 from convscope.server.process.unix_sockets import private_directory
@@ -244,7 +244,7 @@ async def _serve(
         if stop.is_set():
             return
         if supervisor is not None:
-            await _join(supervisor, manager, joined, stop)
+            await _join(supervisor, manager, joined, stop, stack)
             if stop.is_set():
                 return
         validator.close()  # its memory is not needed until another version is loaded
@@ -275,15 +275,17 @@ async def _join(
     manager: ModelManager[LoadedVersion],
     joined: asyncio.Event,
     stop: asyncio.Event,
+    stack: AsyncExitStack,
 ) -> None:
     """Make the changes of operators since this worker got its settings, before it serves."""
     overrides = await unless_stopped(supervisor.report_loaded(), stop)
-    if overrides is None:
+    if stop.is_set():
         return
-    are_new = manager.desired.replace(overrides)
+    if overrides is not None:
+        manager.desired.replace(overrides)
     joined.set()
-    if are_new:
-        await unless_stopped(manager.reconcile_disk(), stop)
+    if overrides is not None:
+        stack.callback((await catch_up(manager, stop)).cancel)
 
 
 def _access(

@@ -1,6 +1,7 @@
 """The supervisor: a worker that can't be started, misbehaves, or is stopped at any moment."""
 
 import asyncio
+import signal
 import sys
 from collections.abc import AsyncIterator, Callable, MutableMapping
 from contextlib import asynccontextmanager
@@ -140,6 +141,50 @@ async def test_the_spare_process_is_used_once_and_not_if_it_has_ended() -> None:
     assert waiting.has_ended
     for process in (first, second, third, taken):
         await process.end()
+
+
+@pytest.mark.usefixtures("worker_program")
+async def test_worker_that_cannot_get_its_settings_or_the_changes_ends(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail(*_: object) -> Any:
+        raise RuntimeError("unexpected")
+
+    shared = SharedState()
+    without_settings, without_changes = Worker(0, fail, shared), Worker(1, lambda: b"{}", shared)
+    async with asyncio.timeout(30):
+        with pytest.raises(RuntimeError):
+            await without_settings.start()
+        assert await without_settings.wait() == -signal.SIGKILL
+        monkeypatch.setattr(shared.changes, "join", fail)
+        with capture_logs() as logs:
+            assert not await without_changes.start()
+        assert await without_changes.wait() == -signal.SIGKILL
+    assert events(logs) == ["unexpected error in a message between supervisor and worker"]
+
+
+@pytest.mark.usefixtures("worker_program")
+async def test_worker_that_has_loaded_gets_what_was_changed_since_its_settings(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    shared, send = SharedState(), Worker._send
+    sent: list[Any] = []
+
+    def note(worker: Worker, message: dict[str, Any]) -> None:
+        sent.append(message.get("overrides"))
+        send(worker, message)
+
+    def settings() -> bytes:
+        changes.pop()()
+        return b"{}"
+
+    monkeypatch.setattr(Worker, "_send", note)
+    changes: list[Callable[[], object]] = [lambda: None, lambda: shared.changes.change("tiny")]
+    for _ in range(2):
+        worker = Worker(0, settings, shared)
+        assert await worker.start()
+        await worker.wait()
+    assert sent == [shared.changes.to_json(), None]
 
 
 @pytest.mark.usefixtures("worker_program")

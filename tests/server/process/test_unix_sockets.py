@@ -1,9 +1,11 @@
 """Unix sockets that can't be made are reported before anything is loaded."""
 
+import errno
 import os
 import re
 import socket
 import tempfile
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -77,6 +79,21 @@ def test_an_operators_socket_that_cannot_be_made_is_reported(tmp_path: Path) -> 
             f"unix://{path}"
         )
     check_unix_sockets(f"unix:{path}", workers=1)  # its server has ended
+
+
+@pytest.mark.timeout(30)
+def test_a_socket_whose_owner_hangs_is_in_use(tmp_path: Path) -> None:
+    path = str(tmp_path / "admin")
+    with socket.socket(socket.AF_UNIX) as listener, ExitStack() as waiting:
+        listener.bind(path)
+        listener.listen(0)
+        error = 0
+        while error == 0:  # until its queue is full
+            one = waiting.enter_context(socket.socket(socket.AF_UNIX))
+            one.setblocking(False)
+            error = one.connect_ex(path)
+        assert error == errno.EAGAIN
+        assert "it is in use" in problem(f"unix:{path}")
 
 
 def test_a_server_reports_it_before_it_loads(tiny_repository: Path, tmp_path: Path) -> None:

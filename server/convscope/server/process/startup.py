@@ -24,7 +24,7 @@ from convscope.server.repository.remote.threads import in_daemon_thread
 from convscope.server.repository.settings import ON_DEMAND, RepositorySettings
 from convscope.server.runtime.versions import LoadedVersion
 
-__all__ = ["first_load", "open_repository", "unless_stopped"]
+__all__ = ["catch_up", "first_load", "open_repository", "unless_stopped"]
 
 log = structlog.get_logger(__name__)
 
@@ -116,6 +116,39 @@ async def first_load(
     return reconciling
 
 
+async def catch_up(
+    manager: ModelManager[LoadedVersion],
+    stop: asyncio.Event,
+    *,
+    remote_timeout_seconds: float = REMOTE_TIMEOUT_SECONDS,
+) -> asyncio.Task[None]:
+    """Make what serves what operators have changed since the first load began.
+
+    They may have written to the repository, and had versions tried again that this process has
+    rejected.
+
+    Args:
+        manager: Has their overrides.
+        stop: Set when the server is stopped: then this returns soon.
+        remote_timeout_seconds: How long this waits for a remote.
+
+    Returns:
+        The reconciliation, which goes on if a remote takes longer; cancel it at the end.
+    """
+    for model in manager.catalog.names:
+        manager.forget_rejections(model)
+    is_remote = manager.poller is not None
+    if is_remote:
+        await unless_stopped(manager.reconcile_disk(), stop)
+    reconciling = asyncio.create_task(manager.reconcile())
+    try:
+        async with asyncio.timeout(remote_timeout_seconds if is_remote else None):
+            await unless_stopped(asyncio.shield(reconciling), stop)
+    except TimeoutError:
+        reconciling.add_done_callback(_log_failure)
+    return reconciling
+
+
 async def _until_stopped(work: asyncio.Future[None], stop: asyncio.Event) -> None:
     """Await some work; when the server is stopped first, leave it a moment to notice that."""
     stopping = asyncio.create_task(stop.wait())
@@ -160,8 +193,8 @@ def _check_loaded(
             f"--load names {', '.join(missing)}, and --models {root} has: {', '.join(on_disk)}"
             + or_near(missing[0], [*on_disk, "all", ON_DEMAND])
         )
-    if manager.desired.has_exclusions and not catalog.rejections:
-        return  # operators have unloaded everything, in the workers that serve too
+    if manager.is_unloaded:
+        return  # the workers that serve have unloaded it too
     if not catalog.models and on_disk and settings.selection.versions:
         raise StartError(
             f"--versions {settings.versions} names no version of --models {root}, which has: "

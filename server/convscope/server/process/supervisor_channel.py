@@ -3,9 +3,9 @@
 The supervisor sends one line, the settings. The worker sends JSON lines. The first is
 `{"loaded": true, "choices": CHOICES}` when it could serve, with the providers that it has
 chosen. The supervisor answers with `{"overrides": OVERRIDES}`, what operators have changed
-until then. `{"ready": true}` follows when the worker serves. After that come
-`{"metrics": SNAPSHOT, "totals": TOTALS}` every second and once before it ends, and
-`{"choices": CHOICES}` if there are new ones. The supervisor answers with
+until then, or null if they changed nothing since it sent the settings. `{"ready": true}` follows
+when the worker serves. After that come `{"metrics": SNAPSHOT, "totals": TOTALS}` every second and
+once before it ends, and `{"choices": CHOICES}` if there are new ones. The supervisor answers with
 `{"siblings": TOTALS}`, which the other workers have counted. When the supervisor is gone, the
 socket is closed, and the worker stops. Nothing of this is visible to other processes, as
 arguments and environment variables would be.
@@ -44,7 +44,7 @@ class SupervisorChannel:
         self._snapshot: Callable[[], object] = dict
         self._totals: Callable[[], object] = list
         self._choices: Callable[[], Mapping[str, Any]] = dict
-        self._overrides: asyncio.Queue[Mapping[str, Any]] = asyncio.Queue()
+        self._overrides: asyncio.Queue[Mapping[str, Any] | None] = asyncio.Queue()
         self._writer: asyncio.StreamWriter | None = None
         self._watching: asyncio.Task[None] | None = None
         self._reporting: asyncio.Task[None] | None = None
@@ -97,12 +97,13 @@ class SupervisorChannel:
 
         self._watching = asyncio.create_task(watch())
 
-    async def report_loaded(self) -> Mapping[str, Any]:
+    async def report_loaded(self) -> Mapping[str, Any] | None:
         """Report that this worker has loaded what it has to serve.
 
         Returns:
-            What operators have changed until now, by model. From now on they change it in this
-            worker themselves. If the supervisor is gone, this never returns.
+            What operators have changed until now, by model; None if nothing was changed since
+            this worker got its settings. From now on they change it in this worker themselves.
+            If the supervisor is gone, this never returns.
         """
         await self._send({"loaded": True, "choices": self._choices()})
         return await self._overrides.get()

@@ -93,6 +93,7 @@ def _problem(path: str) -> str | None:
 def _is_in_use(path: str) -> bool:
     """Report whether something listens at a path, or may do so for another user."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.setblocking(False)  # the queue of a process that hangs may be full
         try:
             probe.connect(path)
         except (ConnectionRefusedError, FileNotFoundError):

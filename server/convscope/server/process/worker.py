@@ -124,6 +124,7 @@ class Worker:
         self.index = index
         self._settings = settings
         self._shared = shared
+        self._changes_at_start = 0
         self._ready = asyncio.Event()
         self._process: asyncio.subprocess.Process | None = None
         self._reading: asyncio.Task[None] | None = None
@@ -142,6 +143,9 @@ class Worker:
 
         Args:
             new_process: Returns a process that waits for its settings.
+
+        Raises:
+            OSError: The process can't be started.
         """
         self._ready.clear()
         self._process = self._reading = None  # those of a process that has ended
@@ -149,7 +153,13 @@ class Worker:
         self._process, self._writer = started.process, started.writer
         if self._terminated:  # while the process was being created
             self.terminate()
-        self._writer.write(self._settings() + b"\n")
+        self._changes_at_start = self._shared.changes.count
+        try:
+            settings = self._settings()
+        except BaseException:
+            await started.end()  # it would wait for them forever
+            raise
+        self._writer.write(settings + b"\n")
         self._reading = asyncio.create_task(read_messages(started.reader, self._handle))
         ready = asyncio.create_task(self._ready.wait())
         await asyncio.wait({ready, self._reading}, return_when=asyncio.FIRST_COMPLETED)
@@ -181,10 +191,20 @@ class Worker:
             self._process.send_signal(signal.SIGHUP)
 
     def _handle(self, message: Mapping[str, Any]) -> None:
+        try:
+            self._update(message)
+        except Exception:
+            if "loaded" in message and self._process is not None:
+                with suppress(ProcessLookupError):
+                    self._process.kill()  # it would wait for an answer forever
+            raise
+
+    def _update(self, message: Mapping[str, Any]) -> None:
         if "choices" in message:
             self._shared.add_provider_choices(message["choices"])
         if "loaded" in message:
-            self._send({"overrides": self._shared.changes.join(self.index)})
+            changes = self._shared.changes.join(self.index, self._changes_at_start)
+            self._send({"overrides": changes})
         if "metrics" in message:
             self._shared.metrics.update(self.index, message["metrics"])
         if "totals" in message:

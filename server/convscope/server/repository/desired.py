@@ -68,6 +68,11 @@ class Overrides:
             set(self.pinned), set(self.excluded), self.excludes_model, self.reserved.copy()
         )
 
+    def restore(self, before: "Overrides") -> None:
+        """Undo what was changed since a copy was made, except what is reserved."""
+        self.pinned, self.excluded = set(before.pinned), set(before.excluded)
+        self.excludes_model = before.excludes_model
+
     def to_json(self) -> dict[str, Any]:
         """Return the overrides as plain values, without what is reserved."""
         return {
@@ -127,11 +132,6 @@ class DesiredVersions:
         self._overrides: dict[str, Overrides] = {}
         self.replace(overrides)
 
-    @property
-    def has_exclusions(self) -> bool:
-        """Whether an operator has unloaded a model or a version."""
-        return any(one.excluded or one.excludes_model for one in self._overrides.values())
-
     def of(self, model: str) -> Desired:
         """Return what is desired of a model now; later overrides don't change it."""
         known = self._overrides.get(model)
@@ -142,15 +142,13 @@ class DesiredVersions:
         """Return the overrides of a model, to be changed."""
         return self._overrides.setdefault(model, Overrides())
 
-    def replace(self, overrides: Mapping[str, Any]) -> bool:
-        """Replace the overrides of all models; return whether they are others now.
+    def replace(self, overrides: Mapping[str, Any]) -> None:
+        """Replace the overrides of all models.
 
         Args:
             overrides: Those of each model, as `Overrides.to_json` returned them.
         """
-        before = self._overrides
         self._overrides = {name: Overrides.from_json(one) for name, one in overrides.items()}
-        return self._overrides != before
 
     def to_json(self) -> dict[str, Any]:
         """Return the overrides of each model as plain values."""

@@ -9,6 +9,7 @@ change, unless the failure was a transient one of the machine.
 import asyncio
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Generic
@@ -22,12 +23,12 @@ from convscope.server.errors import (
     UnavailableError,
 )
 from convscope.server.repository.catalog import Catalog
-from convscope.server.repository.desired import Desired, DesiredVersions
+from convscope.server.repository.desired import Desired, DesiredVersions, Overrides
 from convscope.server.repository.executor import Executor, Loading
 from convscope.server.repository.lifecycle import LifecycleListener
 from convscope.server.repository.loader import Loader, V
 from convscope.server.repository.memory import MemoryBudget
-from convscope.server.repository.plan import Action, Load, Retire, plan
+from convscope.server.repository.plan import Action, Load, Retire, desired_versions, plan
 from convscope.server.repository.rejection import Rejection
 from convscope.server.repository.remote.poller import RemotePoller
 from convscope.server.repository.remote.sync import RepositorySync
@@ -106,6 +107,21 @@ class ModelManager(Generic[V]):
             + ", ".join(f"v{version}" for version in sorted(self._on_disk[name].versions))
             for name in self.models_on_disk
         ]
+
+    @property
+    def is_unloaded(self) -> bool:
+        """Whether nothing is to be served, and something would be if operators hadn't unloaded it.
+
+        The versions that were rejected by then are not to be served.
+        """
+        remote = self.poller.models if self.poller is not None else {}
+        with_overrides: list[int] = []
+        without: list[int] = []
+        for name, found in (remote or self._on_disk).items():
+            desired, observed = self.desired.of(name), self.catalog.get(name).observe(found)
+            with_overrides += desired_versions(desired, observed)
+            without += desired_versions(replace(desired, overrides=Overrides()), observed)
+        return bool(without) and not with_overrides
 
     @property
     def loading(self) -> Loading | None:

@@ -80,12 +80,14 @@ class Operator(Generic[V]):
             NotFoundError: There is no such model or version in the repository.
             BundleRejectedError: The version failed a check; without a version,
                 the latest one did. What served before still does.
-            UnavailableError: The repository is a remote, and can't be reached.
+            UnavailableError: The repository is a remote, and can't be reached; nothing has changed.
         """
         await self._manager.refetch(model)  # finds versions that were published a moment ago
         found = await self._look_up(model, version)
         overrides = self._manager.desired.overrides(model)
+        before = overrides.copy()
         overrides.load(version)
+        after = overrides.to_json()
         if version is None:
             self._manager.forget_rejections(model)
         log.info("operator loads", model=model, version=version)
@@ -94,6 +96,11 @@ class Operator(Generic[V]):
             await self._try_again(model, asked)
         except BundleRejectedError:
             overrides.unpin(asked)
+            raise
+        except Exception:
+            if overrides.to_json() == after:  # otherwise another operator's change counts
+                overrides.restore(before)
+            await self._manager.reconcile_disk()
             raise
 
     async def _try_again(self, model: str, version: int) -> None:

@@ -26,6 +26,7 @@ class Worker(admin_pb2_grpc.AdminServiceServicer):
         self.calls: list[str] = []
         self.seconds = 0.0
         self.failure: tuple[grpc.StatusCode, str] | None = None
+        self.versions: list[pb.VersionStatus] = []
 
     async def _change(self, name: str, context: Any) -> None:
         await asyncio.sleep(self.seconds)
@@ -60,7 +61,8 @@ class Worker(admin_pb2_grpc.AdminServiceServicer):
     async def GetStatus(  # noqa: N802
         self, request: pb.GetStatusRequest, context: Any
     ) -> pb.GetStatusResponse:
-        return pb.GetStatusResponse(models=[pb.ModelStatus(model=name) for name in MODELS])
+        models = [pb.ModelStatus(model=name, versions=self.versions) for name in MODELS]
+        return pb.GetStatusResponse(models=models)
 
 
 class Context:
@@ -114,7 +116,7 @@ async def workers(tmp_path: Path) -> AsyncIterator[Workers]:
     async with AsyncExitStack() as stack:
         for index, (worker, address) in enumerate(zip(both, addresses, strict=True)):
             await stack.enter_async_context(serving(worker, address))
-            assert changes.join(index) == {}
+            assert changes.join(index, since=0) is None
         yield Workers(WorkersAdminServicer(addresses, changes), changes, *both)
 
 
@@ -140,11 +142,12 @@ async def test_a_worker_that_starts_gets_all_changes_once(workers: Workers) -> N
     admin, changes, first, second = workers
     await admin.UnloadModel(pb.UnloadModelRequest(model="tiny", version=3), CONTEXT)
     changes.leave(1)  # it has ended, and its replacement begins
-    before_its_load = changes.to_json()
+    before_its_load, since = changes.to_json(), changes.count
     assert before_its_load["tiny"]["excluded"] == [3]
     await admin.UnloadModel(UNLOAD, CONTEXT)
     assert second.calls == ["unload tiny"]
-    before_it_serves = changes.join(1)
+    before_it_serves = changes.join(1, since)
+    assert before_it_serves is not None
     assert before_it_serves["tiny"]["excludes_model"]
     await admin.LoadModel(LOAD, CONTEXT)
     assert first.calls == ["unload tiny", "unload tiny", "load tiny"]
@@ -161,9 +164,40 @@ async def test_a_worker_that_begins_to_serve_during_a_change_makes_it_too(
     changing = asyncio.create_task(admin.UnloadModel(UNLOAD, CONTEXT))
     while not changes.turn.locked():
         await asyncio.sleep(0)
-    assert changes.join(1) == {}
+    assert changes.join(1, since=0) is None
     await changing
     assert second.calls == ["unload tiny"]
+
+
+async def test_a_worker_that_starts_is_told_of_changes_that_leave_the_versions_alike(
+    workers: Workers,
+) -> None:
+    admin, changes, _, _ = workers
+    await admin.LoadModel(LOAD, CONTEXT)
+    changes.leave(1)
+    before, since = changes.to_json(), changes.count
+    await admin.LoadModel(LOAD, CONTEXT)  # it tries rejected versions again
+    assert changes.join(1, since) == before
+    changes.leave(1)
+    assert changes.join(1, changes.count) is None
+
+
+async def test_a_change_that_has_begun_is_completed_although_its_caller_leaves(
+    workers: Workers,
+) -> None:
+    admin, changes, first, second = workers
+    first.seconds = 0.05
+    changing = asyncio.create_task(admin.UnloadModel(UNLOAD, CONTEXT))
+    waiting = asyncio.create_task(admin.LoadModel(LOAD, CONTEXT))
+    while not changes.turn.locked():
+        await asyncio.sleep(0)
+    for leaving in (changing, waiting):
+        leaving.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await leaving
+    async with changes.turn:
+        assert first.calls == second.calls == ["unload tiny"]
+        assert unloaded(changes)["excludes_model"]
 
 
 async def test_a_version_that_gets_a_name_is_loaded_again(workers: Workers) -> None:
@@ -242,6 +276,29 @@ async def test_a_failure_in_one_worker_lists_no_models_of_others(workers: Worker
     workers.second.failure = grpc.StatusCode.NOT_FOUND, "no model 'tiny'; the repository has: cat"
     with pytest.raises(ServingError, match="worker 1: no model 'tiny'; the repository has: tiny;"):
         await workers.admin.UnloadModel(UNLOAD, CONTEXT)
+
+
+async def test_the_status_names_a_worker_that_differs(workers: Workers) -> None:
+    ready = pb.VERSION_STATE_READY
+
+    def on(provider: str, fallback_from: str = "") -> list[pb.VersionStatus]:
+        version = pb.VersionStatus(version=2, state=ready, provider=provider)
+        version.fallback_from = fallback_from
+        return [version]
+
+    async def problems() -> list[str]:
+        status = await workers.admin.GetStatus(pb.GetStatusRequest(), CONTEXT)
+        return list(status.models[0].problems)
+
+    workers.first.versions = on("cuda")
+    workers.second.versions = on("cuda")
+    assert await problems() == []
+    workers.second.versions = on("cpu", "cuda")
+    assert await problems() == ["v2 is ready on cpu instead of cuda in worker 1"]
+    workers.second.versions = [pb.VersionStatus(version=2, state=pb.VERSION_STATE_REFUSED)]
+    assert await problems() == ["v2 is refused in worker 1"]
+    workers.second.versions = []
+    assert await problems() == ["v2 is not there in worker 1"]
 
 
 async def test_without_a_worker_that_serves_the_status_is_that_of_those_that_load(

@@ -55,6 +55,24 @@ async def test_operator_sees_what_is_damaged_and_what_cannot_be_reached(
     assert server.serving() == [1]
 
 
+async def test_a_load_that_cannot_reach_the_remote_changes_nothing(
+    start: StartServer, publish: Publish, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for version in (1, 2):
+        publish(version)
+    server = start()
+    await server.manager.reconcile()
+    await Operator(server.manager).unload("tiny")
+    before = server.manager.desired.to_json()
+    with monkeypatch.context() as patch:
+        patch.setattr(MemoryFileSystem, "find", unreachable)
+        with pytest.raises(UnavailableError):
+            await Operator(server.manager).load("tiny", 1)
+    assert (server.manager.desired.to_json(), server.serving()) == (before, [])
+    await server.manager.reconcile()
+    assert server.serving() == []
+
+
 async def test_version_damaged_in_the_cache_is_fetched_again_at_a_load(
     start: StartServer, publish: Publish
 ) -> None:

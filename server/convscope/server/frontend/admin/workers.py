@@ -20,6 +20,9 @@ if TYPE_CHECKING:  # at run time, grpc's classes take no type arguments
     Context = grpc.aio.ServicerContext[Any, Any]
 
 LIST_TIMEOUT_SECONDS = 10.0
+# How long each worker may take for a change, whatever the caller's deadline: longer than a load
+# that measures everything. Without a limit, a load that never ends would block further changes.
+CHANGE_TIMEOUT_SECONDS = 1800.0
 
 # What a change means for workers that start later, given the reply of the first worker; None if
 # that has rejected the version.
@@ -44,6 +47,7 @@ class WorkersAdminServicer(admin_pb2_grpc.AdminServiceServicer):
     A change is made by the first worker, and then by the others: what the first one rejects
     changes nothing, except for a load that can't load everything: then the others load the rest
     too. A worker that is starting is left out, because it gets the changes from `OperatorChanges`.
+    A change that has begun is completed even if its caller leaves.
 
     Args:
         addresses: The Unix socket of each worker.
@@ -53,6 +57,7 @@ class WorkersAdminServicer(admin_pb2_grpc.AdminServiceServicer):
     def __init__(self, addresses: Sequence[str], changes: OperatorChanges) -> None:
         self._addresses = addresses
         self._changes = changes
+        self._changing: asyncio.Task[Any] | None = None
 
     async def LoadModel(  # noqa: N802
         self, request: pb.LoadModelRequest, context: "Context"
@@ -65,7 +70,7 @@ class WorkersAdminServicer(admin_pb2_grpc.AdminServiceServicer):
             if reply is None and version is not None:
                 overrides.unpin(version)
 
-        reply: pb.LoadModelResponse = await self._change("LoadModel", request, context, record)
+        reply: pb.LoadModelResponse = await self._change("LoadModel", request, record)
         return reply
 
     async def UnloadModel(  # noqa: N802
@@ -76,7 +81,7 @@ class WorkersAdminServicer(admin_pb2_grpc.AdminServiceServicer):
         def record(overrides: Overrides, reply: object) -> None:
             overrides.exclude(_version(request))
 
-        reply: pb.UnloadModelResponse = await self._change("UnloadModel", request, context, record)
+        reply: pb.UnloadModelResponse = await self._change("UnloadModel", request, record)
         return reply
 
     async def SetAlias(  # noqa: N802
@@ -88,7 +93,7 @@ class WorkersAdminServicer(admin_pb2_grpc.AdminServiceServicer):
             if (version := _version(request)) is not None:
                 overrides.include(version)
 
-        reply: pb.SetAliasResponse = await self._change("SetAlias", request, context, record)
+        reply: pb.SetAliasResponse = await self._change("SetAlias", request, record)
         return reply
 
     async def SetTrial(  # noqa: N802
@@ -102,7 +107,7 @@ class WorkersAdminServicer(admin_pb2_grpc.AdminServiceServicer):
                 is_alias = to.WhichOneof("to") == "alias"
                 overrides.include(aliases[to.alias] if is_alias else to.version)
 
-        reply: pb.SetTrialResponse = await self._change("SetTrial", request, context, record)
+        reply: pb.SetTrialResponse = await self._change("SetTrial", request, record)
         return reply
 
     async def GetStatus(  # noqa: N802
@@ -114,7 +119,7 @@ class WorkersAdminServicer(admin_pb2_grpc.AdminServiceServicer):
         """
         check_model(request.model)
         indexes = sorted(self._changes.joined) or range(len(self._addresses))
-        replies = await self._ask_all(indexes, "GetStatus", request, context.time_remaining)
+        replies = await self._ask_all(indexes, "GetStatus", request, context.time_remaining())
         (_, first), *others = sorted(_replies(replies).items())
         statuses = {status.model: status for status in first.models}
         for index, reply in others:
@@ -124,41 +129,46 @@ class WorkersAdminServicer(admin_pb2_grpc.AdminServiceServicer):
         allowed = filter(may_use, sorted(statuses))
         return pb.GetStatusResponse(models=(statuses[model] for model in allowed))
 
-    async def _change(self, method: str, request: Any, context: "Context", record: _Record) -> Any:
+    async def _change(self, method: str, request: Any, record: _Record) -> Any:
         """Make a change in all workers; return the reply of the first one.
+
+        A caller that leaves before its turn changes nothing. One that leaves later must not leave
+        the change to some of the workers.
 
         Args:
             method: The method of AdminService.
             request: Its request.
-            context: The call.
             record: Called when the first worker has made the change, or a part of it.
         """
         if request.model:
             check_model(request.model)
-        joined, time_left = self._changes.joined, context.time_remaining
-        async with self._changes.turn:
-            first = await self._ask_first(method, request, time_left)
-            (outcome,) = first.values()
-            rejection = outcome if isinstance(outcome, ServingError) else None
-            if rejection is not None and not _is_made(method, rejection):
-                raise rejection
-            # Without a pause between the two: a worker that joins later gets the record.
-            record(self._changes.of(request.model), outcome if rejection is None else None)
-            others = sorted(joined - first.keys())
-            outcomes = first | await self._ask_all(others, method, request, time_left)
+        await self._changes.turn.acquire()
+        self._changing = asyncio.create_task(self._make(method, request, record))
+        self._changing.add_done_callback(lambda _: self._changes.turn.release())
+        return await asyncio.shield(self._changing)
+
+    async def _make(self, method: str, request: Any, record: _Record) -> Any:
+        """Make a change when it is its turn."""
+        first = await self._ask_first(method, request)
+        (outcome,) = first.values()
+        rejection = outcome if isinstance(outcome, ServingError) else None
+        if rejection is not None and not _is_made(method, rejection):
+            raise rejection
+        # Without a pause between the two: a worker that joins later gets the record.
+        record(self._changes.change(request.model), outcome if rejection is None else None)
+        others = sorted(self._changes.joined - first.keys())
+        outcomes = first | await self._ask_all(others, method, request, CHANGE_TIMEOUT_SECONDS)
         replies = _replies(outcomes)
         return replies[min(replies)]
 
-    async def _ask_first(
-        self, method: str, request: Message, time_left: Callable[[], float | None]
-    ) -> dict[int, Any]:
+    async def _ask_first(self, method: str, request: Message) -> dict[int, Any]:
         """Return the outcome of the first worker that runs, by its index.
 
         Raises:
             UnavailableError: None does.
         """
         for index in sorted(self._changes.joined):
-            outcome = await self._try(index, method, request, time_left())
+            outcome = await self._try(index, method, request, CHANGE_TIMEOUT_SECONDS)
             if outcome is not None:
                 return {index: outcome}
         raise UnavailableError("no worker is ready; try again")
@@ -168,10 +178,10 @@ class WorkersAdminServicer(admin_pb2_grpc.AdminServiceServicer):
         indexes: Collection[int],
         method: str,
         request: Message,
-        time_left: Callable[[], float | None],
+        timeout: float | None,
     ) -> dict[int, Any]:
         """Return the outcome of each worker that runs, by its index."""
-        asked = (self._try(index, method, request, time_left()) for index in indexes)
+        asked = (self._try(index, method, request, timeout) for index in indexes)
         found = zip(indexes, await asyncio.gather(*asked), strict=True)
         return {index: outcome for index, outcome in found if outcome is not None}
 
@@ -264,16 +274,20 @@ async def _check_running(address: str) -> None:
 
 def _differences(known: pb.ModelStatus, other: pb.ModelStatus, index: int) -> list[str]:
     """Return how the versions of another worker differ."""
-    states = ({v.version: v.state for v in status.versions} for status in (known, other))
-    here, there = states
+    here, there = (
+        {version.version: _shown(version) for version in status.versions}
+        for status in (known, other)
+    )
     return [
-        f"v{number} is {_shown(there.get(number))} in worker {index}"
+        f"v{number} is {there.get(number, 'not there')} in worker {index}"
         for number in sorted(here.keys() | there.keys(), reverse=True)
         if here.get(number) != there.get(number)
     ]
 
 
-def _shown(state: "pb.VersionState.ValueType | None") -> str:
-    if state is None:
-        return "not there"
-    return pb.VersionState.Name(state).removeprefix("VERSION_STATE_").lower()
+def _shown(version: pb.VersionStatus) -> str:
+    """Return what must be the same in all workers: the state, and where the version runs."""
+    state = pb.VersionState.Name(version.state).removeprefix("VERSION_STATE_").lower()
+    provider = f" on {version.provider}" if version.provider else ""
+    fallback = f" instead of {version.fallback_from}" if version.fallback_from else ""
+    return f"{state}{provider}{fallback}"
