@@ -233,11 +233,13 @@ def test_models_are_multiplexed(target: str, repository: Path, client: Client) -
     def loaded() -> set[str]:
         return {one.model for one in client.models()}
 
+    client.classify(PHOTOS[0], model="tiny")
+    assert loaded() == {"tiny"}
     sent = Queue[pb.ClassifyStreamRequest | None]()
     replies = stub.ClassifyStream(iter(sent.get, None), timeout=120)
     sent.put(pb.ClassifyStreamRequest(request=signal_request(3)))
     assert next(replies).WhichOneof("outcome") == "response"
-    assert loaded() == {"signal"}
+    wait_until(lambda: loaded() == {"signal"})
     client.classify(PHOTOS[0], model="tiny")
     assert all(loaded() == {"signal", "tiny"} for _ in range(10))
     stub.Classify(signal_request(3), timeout=60)
