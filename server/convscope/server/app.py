@@ -38,7 +38,11 @@ from convscope.server.observability.metrics.totals import from_json as totals_fr
 from convscope.server.observability.metrics.totals import to_json as totals_to_json
 from convscope.server.process.drain import drain
 from convscope.server.process.first_call import show_first_call
-from convscope.server.process.memory import freeze_loaded_objects, trim_memory
+from convscope.server.process.memory import (
+    collect_garbage,
+    freeze_loaded_objects,
+    trim_memory,
+)
 from convscope.server.process.metrics_listener import listen_for_prometheus
 from convscope.server.process.signals import Reloads, reload_on_signal, stop_on_signals
 from convscope.server.process.startup import catch_up, first_load, open_repository, unless_stopped
@@ -251,6 +255,8 @@ async def _serve(
         _warn_of_unknown_models(settings, manager)
         if on_ready is None:
             freeze_loaded_objects()
+            collecting = asyncio.create_task(collect_garbage(lambda: transport.open_calls))
+            stack.callback(collecting.cancel)
         gate.open()
         await health.open()
         if supervisor is not None:

@@ -1,4 +1,4 @@
-"""Freed memory is used again, and not returned to the system after each request."""
+"""Freed memory is used again, and garbage is collected when few calls are open."""
 
 import os
 import re
@@ -104,3 +104,38 @@ def test_the_server_has_one_heap(tiny_repository: Path) -> None:
     # Each further heap reserves 64 MiB at a multiple of that.
     starts = re.findall(r"^([0-9a-f]+)-[0-9a-f]+ rw-p 00000000 00:00 0 *$", maps, re.MULTILINE)
     assert not [start for start in starts if int(start, 16) % 2**26 == 0]
+
+
+# Makes objects that stay, for which Python would collect everything; prints how often the younger
+# ones have been collected since everything was.
+OBJECTS = """
+import asyncio, gc, sys
+from convscope.server.process import memory
+
+async def main():
+    memory.CHECK_SECONDS = 0.01
+    collecting = asyncio.create_task(memory.collect_garbage(lambda: int(sys.argv[1])))
+    await asyncio.sleep(0)
+    kept = [[] for _ in range(200_000)]
+    before = gc.get_count()[2]
+    await asyncio.sleep(0.2)
+    print(before, gc.get_count()[2])
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.parametrize(("open_calls", "is_collected"), [(0, True), (4000, False)])
+def test_all_garbage_is_collected_only_when_few_calls_are_open(
+    open_calls: int, is_collected: bool
+) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", OBJECTS, str(open_calls)],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    before, after = map(int, done.stdout.split())
+    assert before > 50  # Python didn't
+    assert (after < 10) == is_collected

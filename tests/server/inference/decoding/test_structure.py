@@ -15,6 +15,7 @@ from support.attack_images import (
     before_frame,
     chunk,
     empty_blocks,
+    in_scan,
     jpeg,
     png,
     repeated_scans,
@@ -262,7 +263,7 @@ def test_first_frame_that_covers_a_part_of_its_canvas() -> None:
     [
         (
             after_start(segments(0xE1, EXIF_6, MIB)),
-            "more than 128 segments before its pixels; save it again, without metadata",
+            "more than 96 segments before its pixels; save it again, without metadata",
         ),
         (
             after_start(b"\xff" * 5000),
@@ -272,6 +273,7 @@ def test_first_frame_that_covers_a_part_of_its_canvas() -> None:
             after_start(segments(0xDB, (b"\0" + bytes(range(1, 65))) * 500, MIB)),
             "more than 131,072 bytes of tables; save it again",
         ),
+        (in_scan(b"\xff" * 200_000), "more than 4,096 fill bytes in a scan; save it again"),
         (arithmetic(), "arithmetic coding, which isn't supported; save it as baseline JPEG"),
         (
             JPEG.replace(b"\xff\xc0\0\x11\x08", b"\xff\xc1\0\x11\x0c"),
@@ -308,8 +310,8 @@ def test_first_frame_that_covers_a_part_of_its_canvas() -> None:
         ),
     ],
     ids=[
-        *("segments", "fill bytes", "tables", "arithmetic", "12 bits", "lossless", "scans"),
-        *("coefficients", "chunks", "blocks", "WebP", "GIF", "run lengths"),
+        *("segments", "fill bytes", "tables", "fill bytes in a scan", "arithmetic", "12 bits"),
+        *("lossless", "scans", "coefficients", "chunks", "blocks", "WebP", "GIF", "run lengths"),
     ],
 )
 def test_message_names_the_value_and_the_limit(data: bytes, message: str) -> None:

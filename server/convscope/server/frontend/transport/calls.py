@@ -102,5 +102,9 @@ class Transport(Protocol):
     def reload(self) -> None:
         """Use the files of TLS again if they have changed."""
 
+    @property
+    def open_calls(self) -> int:
+        """The calls that have begun and not ended; 0 if it doesn't count them."""
+
     async def stop(self, grace: float | None) -> None:
         """Accept no more calls, wait for the others for some seconds, and end the rest."""

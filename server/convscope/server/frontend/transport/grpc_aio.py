@@ -141,6 +141,11 @@ class GrpcAioTransport:
     def reload(self) -> None:
         """Do nothing: each handshake looks whether the files of TLS have changed."""
 
+    @property
+    def open_calls(self) -> int:
+        """Always 0: grpc.aio doesn't tell."""
+        return 0
+
     async def stop(self, grace: float | None) -> None:
         """Accept no more calls, wait for the others for some seconds, and end the rest."""
         self._tasks.stop()

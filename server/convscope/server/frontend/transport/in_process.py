@@ -65,6 +65,11 @@ class InProcessTransport:
     def reload(self) -> None:
         """Do nothing: there are no files."""
 
+    @property
+    def open_calls(self) -> int:
+        """Always 0: who makes the calls counts them."""
+        return 0
+
     async def stop(self, grace: float | None) -> None:
         """Do nothing: who made the calls has finished them."""
 

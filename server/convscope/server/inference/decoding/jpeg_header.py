@@ -10,7 +10,7 @@ __all__ = ["read_jpeg"]
 
 # Only crafted files have more before the pixels: so many, and one more for so many bytes of the
 # file. A segment has up to 64 KiB.
-_MAX_SEGMENTS, _SEGMENT_BYTES = 64, 16_384
+_MAX_SEGMENTS, _SEGMENT_BYTES = 64, 32_768
 _MAX_FILLER = 4096  # bytes that belong to no segment
 _MAX_TABLE_BYTES = 131_072  # of the segments that the decoder reads; usually 700
 # A marker that starts a segment: not a stuffed byte, a fill byte or a marker without content.

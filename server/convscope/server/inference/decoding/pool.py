@@ -4,10 +4,15 @@ The size in an image's header determines what its decoding may take, in memory a
 Most images take less than `THREAD_BYTES`, so as many as there are threads can be decoded
 at once. Large images wait until those that are being decoded leave room for them, and
 small images overtake them. When large images occupy all threads, small ones have another one:
-an image that is expensive to decode must not delay the others.
+an image that is expensive to decode must not delay the others. For the same reason large images
+are decoded in threads of a lower priority. Otherwise a thread that becomes ready, for a small image
+or for the event loop, could wait 4 ms for a core, several times in each call.
 """
 
+import os
+import sys
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from threading import Lock
 from time import perf_counter
 
@@ -32,6 +37,9 @@ LARGE_ENCODED_BYTES = 512 * 1024
 # The share of one image in the queue. The largest request that the default limits allow,
 # 64 images of 16 megapixels, fills the default queue of 256 images.
 QUEUE_PIXELS = 4_000_000
+# Of the threads that decode large images. Others that compute on the same core get three times as
+# much of it.
+NICENESS = 10
 # Decoding the smallest image takes about as long as so many pixels of a larger one.
 _FIXED_PIXELS = 50_000
 
@@ -96,6 +104,7 @@ class DecodePool:
         self._max_large_bytes = workers * THREAD_BYTES
         self._large_bytes = 0  # of the large images that are being decoded
         self._lock = Lock()
+        self._background = ThreadPoolExecutor(workers, "large-decoder", _lower_priority)
         self._batcher: Batcher[Image, None] = Batcher(
             self._decode_batch,
             lambda batch, nothing: None,
@@ -145,6 +154,7 @@ class DecodePool:
     async def close(self) -> None:
         """Reject the waiting images, and wait for those that are being decoded."""
         await self._batcher.close()
+        self._background.shutdown()
         # The function may hold the owner of this pool, and so the model.
         self._decoded = lambda request: None
 
@@ -213,7 +223,8 @@ class DecodePool:
         (image,) = batch
         request = image.request
         try:
-            request.prepared[image.index] = self._convert(image)
+            convert = self._convert_in_background if image.is_large else self._convert
+            request.prepared[image.index] = convert(image)
         finally:
             self._ended(image)
         with self._lock:
@@ -221,6 +232,13 @@ class DecodePool:
             is_last = not request.pending
         if is_last and not request.done:
             self._decoded(request)
+
+    def _convert_in_background(self, image: Image) -> NDArray[np.uint8] | ServingError:
+        try:
+            converted = self._background.submit(self._convert, image)
+        except RuntimeError:  # the system has no thread left
+            return self._convert(image)
+        return converted.result()
 
     def _convert(self, image: Image) -> NDArray[np.uint8] | ServingError:
         item, seconds = image.request.inputs[image.index], image.request.seconds[image.index]
@@ -250,3 +268,9 @@ class DecodePool:
             raise TypeError("the input is no image")
         crops[image.index] = crop
         return array
+
+
+def _lower_priority() -> None:
+    """Let the other threads run first when cores are short."""
+    if sys.platform == "linux":  # elsewhere it is the priority of the whole process
+        os.nice(NICENESS)

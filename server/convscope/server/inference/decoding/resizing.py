@@ -22,7 +22,7 @@ from convscope.server.inference.decoding.orientation import (
 
 __all__ = ["STRIP_BYTES", "resize_upright"]
 
-# Pixels that are turned and converted at once, which keeps the interpreter's lock for up to 4 ms.
+# Pixels that are cut out, turned and converted at once. Cutting keeps the interpreter's lock.
 # If an image becomes much smaller, the filter reaches far beyond a strip, and all that it reaches
 # is converted for each strip again: then a strip has some times as many rows, up to a limit.
 STRIP_PIXELS, MAX_STRIP_PIXELS = 2**18, 2**21

@@ -145,7 +145,7 @@ class Connection(Ending, asyncio.BufferedProtocol):
                 unexpected_error(log, peer=self.peer.peer)
                 self.shut(ErrorCode.INTERNAL_ERROR)
         seconds = rounds.clock() - self._began if is_timed else len(data) * SECONDS_PER_BYTE
-        rounds.received(self, seconds, self._has_more, self._rest)
+        rounds.received(self, seconds, self._has_more)
 
     def _keep(self, rest: memoryview) -> None:
         """Keep what was read and is to be processed in a later round."""

@@ -2,6 +2,7 @@
 
 from asyncio import AbstractEventLoop, TimerHandle
 from heapq import heappop, heappush
+from time import perf_counter
 from typing import Protocol
 
 import structlog
@@ -15,6 +16,9 @@ log = structlog.get_logger(__name__)
 TICK_SECONDS = 0.01
 # Deadlines further away are looked at again by then, so that the number of buckets is bounded.
 HORIZON_SECONDS = 60.0
+# Thousands of calls may have the same deadline. So long they may take in one iteration of the event
+# loop.
+EXPIRE_SECONDS = 0.5e-3
 
 
 class Expiring(Protocol):
@@ -79,9 +83,9 @@ class Deadlines:
 
     def _fire(self) -> None:
         self._timer = None
-        now = self._loop.time()
+        now, end = self._loop.time(), perf_counter() + EXPIRE_SECONDS
         while self._ticks and self._ticks[0] * TICK_SECONDS <= now:
-            bucket = self._buckets.pop(heappop(self._ticks))
+            bucket = self._buckets[self._ticks[0]]
             while bucket:  # a call that ends may end others
                 call = bucket.pop()
                 call.bucket = None
@@ -89,6 +93,10 @@ class Deadlines:
                     self.add(call, call.deadline, now)
                 else:
                     _expire(call)
+                if bucket and perf_counter() > end:
+                    self._schedule()
+                    return
+            del self._buckets[heappop(self._ticks)]
         if self._ticks and self._timer is None:
             self._schedule()
 

@@ -1,32 +1,28 @@
 """Rounds of reading: how much of one iteration of the event loop a connection may take.
 
 An event loop reads as much as has arrived, of one connection after the other, and everything else
-waits. Here a connection that has more when it has used its share of a round continues in a later
-one, with what it has read and not processed. A connection whose bytes were all processed never
-waits.
+waits. Here a connection that has more than it may read at once, or process in its share of a round,
+continues in a later one. Each round begins with one of them. A connection whose bytes were all
+processed never waits.
 """
 
 from asyncio import AbstractEventLoop
 from collections import deque
-from collections.abc import Callable, Sized
+from collections.abc import Callable
 from time import thread_time
 from typing import Protocol
 
-__all__ = ["FIRST_INPUT_BYTES", "INPUT_BYTES", "MAX_READERS", "SHARE_SECONDS", "Reader", "Rounds"]
+__all__ = ["FIRST_INPUT_BYTES", "INPUT_BYTES", "SHARE_SECONDS", "Reader", "Rounds"]
 
-# What one connection that has more may take of one round.
+# What one connection may take of one round: as much as 64 small calls, which then are one batch.
 SHARE_SECONDS = 0.5e-3
-# Connections that continue in one round; the others have their turn in the next ones.
-MAX_READERS = 2
-# What all connections may take of it: as much as 64 small calls, which then are one batch.
-ROUND_SECONDS = MAX_READERS * SHARE_SECONDS
 # What is read at once; when the round is over, it is less. Many connections may have waited for
 # nothing, and receive at the same time.
 INPUT_BYTES, FIRST_INPUT_BYTES = 256 * 1024, 4 * 1024
 # What connections that wait may have read and not processed. Above this, they read little.
 MAX_KEPT_BYTES = 16 * 1024 * 1024
 # Less than this of a round may count in the next one, which saves its beginning for small calls.
-NEGLIGIBLE_SECONDS = ROUND_SECONDS / 8
+NEGLIGIBLE_SECONDS = SHARE_SECONDS / 8
 
 
 class Reader(Protocol):
@@ -54,33 +50,26 @@ class Rounds:
         """What connections have read and not processed."""
         self._loop = loop
         self._seconds = 0.0  # of this round
-        self._last: Reader | None = None  # that had more, in this round
-        self._last_seconds = 0.0  # its part of the round
         self._waiting: deque[Reader] = deque()
         self._scheduled = False
 
     def may_read_all(self) -> bool:
         """Return whether a connection may read `INPUT_BYTES` rather than `FIRST_INPUT_BYTES`."""
-        return self._seconds < ROUND_SECONDS and self.kept_bytes <= MAX_KEPT_BYTES
+        return self._seconds < SHARE_SECONDS and self.kept_bytes <= MAX_KEPT_BYTES
 
-    def received(self, reader: Reader, seconds: float, has_more: bool, rest: Sized) -> None:
-        """Count the time of a connection; it pauses if it has more and its share is used.
+    def received(self, reader: Reader, seconds: float, has_more: bool) -> None:
+        """Count the time of a connection, which waits for a later round if it has more.
 
         Args:
             reader: The connection.
             seconds: How long it has read and processed.
             has_more: Whether it has more to read or to process.
-            rest: What it has read and not processed.
         """
         self._seconds += seconds
         if has_more:
+            reader.pause_reading()
+            self._waiting.append(reader)
             self._schedule()
-            if reader is not self._last:  # an event loop may read several times of one
-                self._last, self._last_seconds = reader, 0.0
-            self._last_seconds += seconds
-            if rest or self._last_seconds >= SHARE_SECONDS or self._seconds >= ROUND_SECONDS:
-                reader.pause_reading()
-                self._waiting.append(reader)
         elif self._seconds > NEGLIGIBLE_SECONDS:
             self._schedule()
 
@@ -90,11 +79,10 @@ class Rounds:
             self._loop.call_soon(self._begin)
 
     def _begin(self) -> None:
-        """Begin the next round, with the connections that waited longest."""
+        """Begin the next round, with the connection that waited longest."""
         self._scheduled = False
         self._seconds = 0.0
-        self._last = None
-        for _ in range(min(len(self._waiting), MAX_READERS)):
+        if self._waiting:
             self._waiting.popleft().resume_reading()
         if self._waiting:
             self._schedule()

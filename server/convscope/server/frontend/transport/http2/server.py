@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from time import perf_counter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import grpc
@@ -15,7 +16,7 @@ from convscope.server.frontend.transport.http2.limits import Limits
 from convscope.server.frontend.transport.http2.listener import Listener
 from convscope.server.frontend.transport.http2.shared import Shared
 from convscope.server.frontend.transport.http2.sockets import allow_descriptors, listen
-from convscope.server.frontend.transport.http2.sweep import sweep, sweep_seconds
+from convscope.server.frontend.transport.http2.sweep import check, sweep_seconds
 from convscope.server.frontend.transport.http2.task_call import TaskMethod
 from convscope.server.frontend.transport.http2.tasks import Tasks
 from convscope.server.frontend.transport.memory_budget import MemoryBudget
@@ -25,6 +26,9 @@ __all__ = ["Http2Server", "OpenState"]
 
 # How long the end of a connection may take when the grace is over.
 END_SECONDS = 1.0
+# How long the checks of connections may take in one iteration of the event loop: those of thousands
+# of calls take some milliseconds.
+CHECK_SECONDS = 0.5e-3
 # File descriptors for everything but the connections.
 SPARE_DESCRIPTORS = 512
 
@@ -108,15 +112,21 @@ class Http2Server:
             access=access,
         )
         self._sweeping: asyncio.TimerHandle | None = None
+        self._unchecked: list[Connection] = []  # of this sweep
         self._is_empty = asyncio.Event()
         self._is_stopping = False
+
+    @property
+    def open_calls(self) -> int:
+        """The calls that have begun and not ended."""
+        return self._shared.calls
 
     @property
     def open_state(self) -> OpenState:
         """What the server holds now."""
         return OpenState(
             connections=len(self._connections),
-            streams=self._shared.calls,
+            streams=self.open_calls,
             tasks=len(self._tasks),
             uploads=len(self._shared.uploads),
             request_bytes=self._budget.used,
@@ -222,11 +232,24 @@ class Http2Server:
 
     def _sweep(self) -> None:
         self._sweeping = self._loop.call_later(sweep_seconds(self._limits), self._sweep)
-        sweep(self._connections, self._limits, self._loop.time())
+        if not self._unchecked:
+            self._unchecked = list(self._connections)
+            self._check_connections()
         if self._is_stopping:
             self._end_idle_streams()
         self._shared.uploads.end_stalled(self._limits.stalled_seconds)
         self.reload()
+
+    def _check_connections(self) -> None:
+        """Check connections; the rest in the next iterations of the loop if they take long."""
+        end = perf_counter() + CHECK_SECONDS
+        while self._unchecked:
+            connection = self._unchecked.pop()
+            if connection in self._connections:
+                check(connection, self._limits, self._loop.time())
+            if perf_counter() > end:
+                self._loop.call_soon(self._check_connections)
+                return
 
     def reload(self) -> None:
         """Use the files of TLS again if they have changed."""

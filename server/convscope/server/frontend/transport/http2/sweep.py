@@ -1,7 +1,6 @@
 """The limits of connections over time, checked for all of them at regular intervals."""
 
 import random
-from collections.abc import Iterable
 
 import grpc
 import structlog
@@ -11,7 +10,7 @@ from convscope.server.frontend.transport.http2.limits import Limits
 from convscope.server.frontend.transport.http2.uploads import PAUSE_SECONDS
 from convscope.server.frontend.transport.unexpected import unexpected_error
 
-__all__ = ["sweep", "sweep_seconds"]
+__all__ = ["check", "sweep_seconds"]
 
 log = structlog.get_logger(__name__)
 
@@ -38,16 +37,15 @@ def sweep_seconds(limits: Limits) -> float:
     return max(0.02, min(1.0, shortest / 4))
 
 
-def sweep(connections: Iterable[Connection], limits: Limits, now: float) -> None:
-    """Close or ping the connections that have reached a limit."""
-    for connection in list(connections):
-        try:
-            connection.watch_uploads()
-            connection.end_unread(now)
-            _check(connection, limits, now)
-        except Exception:  # noqa: BLE001 - an error ends this connection, not the checks of all
-            unexpected_error(log, peer=connection.peer.peer)
-            connection.abort()
+def check(connection: Connection, limits: Limits, now: float) -> None:
+    """Close or ping a connection that has reached a limit."""
+    try:
+        connection.watch_uploads()
+        connection.end_unread(now)
+        _check(connection, limits, now)
+    except Exception:  # noqa: BLE001 - an error ends this connection, not the checks of all
+        unexpected_error(log, peer=connection.peer.peer)
+        connection.abort()
 
 
 def _check(connection: Connection, limits: Limits, now: float) -> None:

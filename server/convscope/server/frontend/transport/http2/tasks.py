@@ -11,7 +11,7 @@ __all__ = ["TaskOwner", "Tasks"]
 
 # How long the calls may take that begin, or take their next message, in one iteration of the event
 # loop. Their number follows the time that those before took.
-STEPS_SECONDS = 0.5e-3
+STEPS_SECONDS = 0.2e-3
 FIRST_STEPS, MAX_STEPS = 4, 32
 
 

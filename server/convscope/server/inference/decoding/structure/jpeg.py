@@ -4,7 +4,7 @@ import re
 
 import numpy as np
 
-from convscope.server.inference.decoding.header import Encoded, Header
+from convscope.server.inference.decoding.header import SAVE_AGAIN, Encoded, Header
 from convscope.server.inference.decoding.structure.metadata import (
     exif_orientation,
     xmp_orientation,
@@ -23,6 +23,10 @@ __all__ = ["inspect"]
 MAX_SCANS = 64
 MAX_SCAN_PIXELS = 400_000_000
 MAX_SEGMENTS = 4096  # from the first scan to the end
+# The decoder begins a block again while the bytes that it has read end with fill bytes, so that
+# 16 MB of them would take a second. Encoders write none, or one before a marker. That one is not
+# counted.
+MAX_FILL_BYTES = 4096
 # What ends the entropy-coded data of a scan: no stuffed byte, fill byte or restart marker.
 _END_OF_DATA = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
 # The expression is faster for what is near, but keeps the interpreter's lock, which other calls
@@ -85,10 +89,16 @@ def _end_of_data(data: Encoded, start: int) -> int:
     near = start + _NEAR_BYTES
     if match := _END_OF_DATA.search(data, start, near):
         return match.start()
-    first, size = near - 1, _NEAR_BYTES
+    first, size, fill_bytes = near - 1, _NEAR_BYTES, 0
     while first < len(data) - 1:
         part = np.frombuffer(data, np.uint8, min(size + 1, len(data) - first), first)
         codes = part[1:]
+        is_fill = (part[:-1] == 0xFF) & (codes == 0xFF)
+        fill_bytes += int(np.count_nonzero(is_fill[:-1] & is_fill[1:]))
+        if fill_bytes > MAX_FILL_BYTES:
+            raise over_limit(
+                "JPEG", f"more than {MAX_FILL_BYTES:,} fill bytes in a scan", SAVE_AGAIN
+            )
         ends = (part[:-1] == 0xFF) & (codes != 0) & (codes != 0xFF) & (codes & 0xF8 != 0xD0)
         if ends.any():
             return first + int(ends.argmax())
