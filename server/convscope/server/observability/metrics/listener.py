@@ -14,6 +14,11 @@ from convscope.server.observability.metrics.scrape import Scrapes
 __all__ = ["MetricsServer"]
 
 BACKLOG = 256
+# Connections that are accepted at once, and the pause after them. Thousands of connections would
+# otherwise take the interpreter's lock from the calls.
+ACCEPTED, PAUSE_SECONDS = 4, 0.005
+# The pause if the process has no file descriptor left.
+SHORTAGE_SECONDS = 0.5
 
 
 class MetricsServer:
@@ -48,6 +53,8 @@ class MetricsServer:
         self.port: int = self._socket.getsockname()[1]
         self._loop = asyncio.SelectorEventLoop()
         self._stopping = asyncio.Event()
+        self._connecting: set[asyncio.Task[None]] = set()
+        self._pause: asyncio.Handle = self._loop.call_soon(lambda: None)
         self._thread = Thread(target=self._run, name="metrics listener", daemon=True)
         self._thread.start()
 
@@ -63,13 +70,42 @@ class MetricsServer:
             self._loop.close()
 
     async def _serve(self) -> None:
-        server = await self._loop.create_server(
-            lambda: Connection(self._connections), sock=self._socket, backlog=BACKLOG
-        )
+        self._socket.setblocking(False)
+        self._watch()
         await self._stopping.wait()
-        server.close()
+        self._pause.cancel()
+        self._loop.remove_reader(self._socket)
+        self._socket.close()
         self._connections.close()
         await asyncio.sleep(0)  # the sockets close in the next iteration
+
+    def _watch(self) -> None:
+        self._loop.add_reader(self._socket, self._accept)
+
+    def _accept(self) -> None:
+        """Accept a few connections; if there are more, go on after a pause."""
+        seconds = PAUSE_SECONDS
+        try:
+            for _ in range(ACCEPTED):
+                accepted, _ = self._socket.accept()
+                connecting = self._loop.create_task(self._connect(accepted))
+                self._connecting.add(connecting)
+                connecting.add_done_callback(self._connecting.discard)
+        except BlockingIOError:
+            return
+        except OSError:  # the process has no file descriptor left
+            seconds = SHORTAGE_SECONDS
+        self._loop.remove_reader(self._socket)
+        self._pause = self._loop.call_later(seconds, self._watch)
+
+    async def _connect(self, accepted: socket.socket) -> None:
+        accepted.setblocking(False)
+        try:
+            await self._loop.connect_accepted_socket(
+                lambda: Connection(self._connections), accepted
+            )
+        except OSError:  # it has been closed
+            accepted.close()
 
 
 def _bind(host: str, port: int) -> socket.socket:
