@@ -95,3 +95,20 @@ def rss_mb() -> float:
     """The memory of this process."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS")) / 1024
+
+
+async def test_calls_are_freed_without_garbage_collection() -> None:
+    """A full collection would stop everything for long."""
+    async with serving_http2() as serving:
+        before = await left_over(serving)
+        gc.disable()
+        try:
+            await asyncio.gather(*(converse(serving, Random(seed)) for seed in range(4)))
+            await until(lambda: not any(serving.server.open_state))
+            forget(serving)
+            await asyncio.sleep(0.1)
+            held = [one for one in gc.get_objects() if isinstance(one, Stream)]
+        finally:
+            gc.enable()
+        assert not held
+        assert await left_over(serving) == before

@@ -81,7 +81,7 @@ class Connection(Ending, asyncio.BufferedProtocol):
         self._allowed = INPUT_BYTES  # what was to be read at most
         self._began = 0.0
         self._rest = NOTHING  # what was read and not processed
-        self._unread = UnreadReplies(self._queued_bytes, shared.limits.unread_seconds)
+        self._unread = UnreadReplies(shared.limits.unread_seconds)
         self._opened = opened
         self._lost = lost
         self._pings = PingLimit(shared.limits.min_ping_seconds)
@@ -400,6 +400,6 @@ class Connection(Ending, asyncio.BufferedProtocol):
             now: The time.
         """
         if self._engine.queued_body_size():
-            for stream in self._unread.overdue(self.streams.values(), now):
+            for stream in self._unread.overdue(self.streams.values(), self._queued_bytes, now):
                 stream.abandon(grpc.StatusCode.RESOURCE_EXHAUSTED, UNREAD_MESSAGE)
                 self._reset(stream.id, ErrorCode.ENHANCE_YOUR_CALM)

@@ -81,6 +81,7 @@ class TaskCall(Stream):
         "_context",
         "_flushed",
         "_messages",
+        "_peer",
         "_queued_bytes",
         "_reading",
         "_unanswered",
@@ -99,7 +100,10 @@ class TaskCall(Stream):
         flushed: Callable[[], asyncio.Future[None]],
     ) -> None:
         super().__init__(link, stream_id, head, deadline)
-        self._context = Context(self, peer)
+        self._peer = peer
+        # While its handler runs. The two refer to each other, and later would be garbage that only
+        # a full collection finds.
+        self._context: Context | None = None
         self._messages: deque[RawMessage] = deque()
         self._reading: asyncio.Future[None] | None = None
         self._unanswered: deque[int] = deque()  # the bytes of the messages that the handler has
@@ -169,7 +173,8 @@ class TaskCall(Stream):
 
     def cancelled(self) -> None:
         """Cancel the task; the status was sent, or can't be."""
-        self._context.is_cancelled = True
+        if self._context is not None:
+            self._context.is_cancelled = True
         if self.task is not None and self.task is not asyncio.current_task(self._loop):
             self.task.cancel()
 
@@ -181,7 +186,7 @@ class TaskCall(Stream):
         headers: Sequence[Header] = (),
     ) -> None:
         """End the call with a status, which its handler's context shows."""
-        if not self.ended:
+        if not self.ended and self._context is not None:
             self._context.set_code(code)
             self._context.set_details(details)
         super().abandon(code, details, trailing, headers)
@@ -302,8 +307,9 @@ class TaskCall(Stream):
 
     async def run(self) -> None:
         """Run the handler, and send what it returns."""
+        self._context = context = Context(self, self._peer)
         try:
-            await self._run()
+            await self._run(context)
         except grpc.aio.AbortError:
             pass  # the status is sent
         except asyncio.CancelledError:
@@ -311,10 +317,11 @@ class TaskCall(Stream):
         except Exception as error:  # noqa: BLE001 - the last resort; it is logged in full
             self.finish(*status_of(error, log, method=self._method.path), ())
         finally:
-            self._context.run_done_callbacks()
+            context.run_done_callbacks()
+            self._context = None
 
-    async def _run(self) -> None:
-        handler, context = self._method.handler, self._context
+    async def _run(self, context: Context) -> None:
+        handler = self._method.handler
         request = self._requests() if handler.request_streaming else await self.read()
         result = self._method.behavior(request, context)
         if hasattr(result, "__aiter__"):
@@ -323,19 +330,19 @@ class TaskCall(Stream):
         elif isawaitable(result):
             result = await result
         if not handler.response_streaming and not self.ended:
-            self._reply(result)
+            self._reply(result, context)
         self.finish(context.code(), context.details(), context.trailing_metadata())
 
-    def _reply(self, result: Any) -> None:
+    def _reply(self, result: Any, context: Context) -> None:
         """Send the one message of a response; none after an error that was set."""
         serialize = self._method.handler.response_serializer
-        if self._context.code() is grpc.StatusCode.OK:
+        if context.code() is grpc.StatusCode.OK:
             message = result if serialize is None else serialize(result)
             if self.has_sent_headers:
                 self._link.send_message(self, message)
             else:
                 self.end()
-                self._link.send_reply(self, message, self._context.trailing_metadata())
+                self._link.send_reply(self, message, context.trailing_metadata())
 
     async def _requests(self) -> AsyncIterator[Any]:
         while (message := await self.read()) is not grpc.aio.EOF:

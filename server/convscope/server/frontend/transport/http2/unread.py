@@ -11,26 +11,27 @@ class UnreadReplies:
     """How far each reply of a connection was read, and since when it is not.
 
     Args:
-        queued_bytes: Returns how many bytes of a stream the client has not read.
         seconds: How long a reply may stay unread without progress.
     """
 
-    def __init__(self, queued_bytes: Callable[[int], int], seconds: float) -> None:
-        self._queued_bytes = queued_bytes
+    def __init__(self, seconds: float) -> None:
         self._seconds = seconds
         self._progress: dict[int, tuple[int, float]] = {}
 
-    def overdue(self, streams: Iterable[Stream], now: float) -> list[Stream]:
+    def overdue(
+        self, streams: Iterable[Stream], queued_bytes: Callable[[int], int], now: float
+    ) -> list[Stream]:
         """Return the streams whose reply was not read for too long.
 
         Args:
             streams: The open streams of the connection.
+            queued_bytes: Returns how many bytes of a stream the client has not read.
             now: The time.
         """
         before, self._progress = self._progress, {}
         found = []
         for stream in streams:
-            queued = self._queued_bytes(stream.id)
+            queued = queued_bytes(stream.id)
             if not queued:
                 continue
             # Further messages to a client that doesn't read are no progress.
