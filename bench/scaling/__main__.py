@@ -38,11 +38,15 @@ def _simulate() -> None:
     text = json.dumps(rounded(document), ensure_ascii=False, separators=(",", ":"))
     _write(SIMULATION, text.replace('},{"', '},\n{"') + "\n")
     draw(read(SIMULATION), PICTURE)
+    print(f"written to {PICTURE}")
 
 
 def _write(path: Path, text: str) -> None:
     if not path.exists() or path.read_text() != text:
         path.write_text(text)
+        print(f"written to {path}")
+    else:
+        print(f"{path} is unchanged")
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from convscope._usage_errors import usage_errors
 from convscope.client.cli.options import check_selector
 from convscope.client.cli.outputs.output_file import FileChoice
 from convscope.client.cli.runs import reporting_failure
+from deploy.ray.data.interruption import reporting_interruption
 
 __all__ = ["main"]
 
@@ -126,7 +127,8 @@ def bulk(
     It starts Ray on this machine, unless RAY_ADDRESS names a cluster. All its machines must reach
     the images and the models by the same paths or URLs.
 
-    To continue an interrupted run, repeat the command with --resume.
+    To continue an interrupted run, repeat the command with --resume. It tries failed
+    images again.
 
     Examples:
       python -m deploy.ray.bulk photos --models models --model digits -o classes.parquet
@@ -152,8 +154,13 @@ def bulk(
     check_selector(version, alias)
     if output.suffix.lower() not in PARQUET_SUFFIXES:
         raise typer.BadParameter(f"--output {str(output)!r} is no Parquet file; use *.parquet")
+    if resume and overwrite:
+        raise typer.BadParameter("--resume and --overwrite contradict each other; choose one")
     choice = FileChoice(output, "parquet", resume, overwrite)
-    with reporting_failure((), prints_json=False):
+    with (
+        reporting_failure((), prints_json=False),
+        reporting_interruption(output, quiet=quiet),
+    ):
         from deploy.ray.data.inputs import find_images
         from deploy.ray.data.job import plan_job
         from deploy.ray.data.run import run

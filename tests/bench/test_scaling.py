@@ -1,12 +1,14 @@
 """The simulation of fleets against theory, the autoscaler against its manifest, and the page."""
 
 import math
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from bench.scaling import __main__ as scaling_command
 from bench.scaling.__main__ import PAGE, SIMULATION
 from bench.scaling.arrivals import arrivals, constant, daily, step
 from bench.scaling.autoscaler import Autoscaler, Observation, Policy
@@ -181,3 +183,17 @@ def test_the_tables_are_those_of_the_results() -> None:
     page = PAGE.read_text()
     tables = with_tables(page, read(LATEST), read(SCALE), read(SIMULATION))
     assert tables == page, "run: python -m bench.scaling --tables"
+
+
+def test_the_command_says_whether_it_wrote_the_page(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = tmp_path / "scaling.md"
+    page.write_text(PAGE.read_text().replace("digits, tensor", "an older row"))
+    monkeypatch.setattr(scaling_command, "PAGE", page)
+    monkeypatch.setattr(sys, "argv", ["python -m bench.scaling", "--tables"])
+    scaling_command.main()
+    assert capsys.readouterr().out == f"written to {page}\n"
+    assert page.read_text() == PAGE.read_text()
+    scaling_command.main()
+    assert capsys.readouterr().out == f"{page} is unchanged\n"

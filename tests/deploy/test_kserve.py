@@ -2,6 +2,7 @@
 
 import copy
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,12 @@ def services(root: Path) -> list[Resource]:
 
 def containers(runtime: Resource) -> Mapping[str, Any]:
     return {container["name"]: container for container in runtime["spec"]["containers"]}
+
+
+def image_name(container: Mapping[str, Any]) -> str:
+    """Return the name of an image, without its registry and its tag."""
+    path, _, _ = container["image"].rpartition(":")
+    return str(path.rpartition("/")[2])
 
 
 def seconds(container: Mapping[str, Any]) -> float:
@@ -92,7 +99,7 @@ def test_a_runtime_serves_its_protocol(runtimes: list[Resource], dockerfile: Doc
         # Knative accepts the port of one container only.
         assert sum(len(container.get("ports", [])) for container in named.values()) == 1
         for container in named.values():
-            target = container["image"].partition(":")[0].removeprefix("convscope-")
+            target = image_name(container).removeprefix("convscope-")
             user = next(s.text for s in dockerfile.steps(target) if s.instruction == "USER")
             assert str(container["securityContext"]["runAsUser"]) == user
             assert container["securityContext"]["readOnlyRootFilesystem"] is True
@@ -101,6 +108,13 @@ def test_a_runtime_serves_its_protocol(runtimes: list[Resource], dockerfile: Doc
         assert "--models=/mnt/models" in server["args"]
         assert "8001" in read_image(dockerfile.steps("server")).ports
     assert protocols.keys() == PORTS.keys()
+
+
+def test_the_page_pushes_the_images(runtimes: list[Resource], root: Path) -> None:
+    page = (root / "docs/operations/kserve.md").read_text()
+    used = {one["image"] for runtime in runtimes for one in containers(runtime).values()}
+    assert set(re.findall(r"^ *\$ docker push (\S+)$", page, re.MULTILINE)) == used
+    assert set(re.findall(r"--tag (\S+) \.$", page, re.MULTILINE)) == used
 
 
 def test_a_service_uses_a_runtime(runtimes: list[Resource], services: list[Resource]) -> None:

@@ -41,6 +41,13 @@ def overlays(root: Path) -> dict[str, list[Resource]]:
     return {name: render(root / "deploy/kubernetes/overlays" / name) for name in OVERLAYS}
 
 
+@pytest.fixture(scope="module")
+def publishing(root: Path) -> dict[str, Any]:
+    """The Job that publishes a model to the volume."""
+    job: dict[str, Any] = yaml.safe_load((root / "deploy/kubernetes/publish.yaml").read_text())
+    return job
+
+
 @pytest.fixture(scope="module", params=OVERLAYS)
 def resources(
     request: pytest.FixtureRequest, overlays: dict[str, list[Resource]]
@@ -72,10 +79,10 @@ def flag(container: dict[str, Any], name: str) -> float:
 @pytest.mark.slow(seconds=8)
 @pytest.mark.timeout(600)  # the first run installs
 def test_several_versions_of_kubernetes_accept_the_resources(
-    overlays: dict[str, list[Resource]],
+    overlays: dict[str, list[Resource]], publishing: dict[str, Any]
 ) -> None:
     known = [one for found in overlays.values() for one in found if one["kind"] not in CUSTOM]
-    assert schema_errors(known, VERSIONS) == []
+    assert schema_errors([*known, publishing], VERSIONS) == []
     misspelled = copy.deepcopy(next(dict(one) for one in known if one["kind"] == "Deployment"))
     misspelled["spec"]["template"]["spec"]["containers"][0]["readynessProbe"] = {}
     (error,) = schema_errors([misspelled], ["1.37"])
@@ -134,6 +141,41 @@ def test_the_pod_is_confined(
     assert own["readOnlyRootFilesystem"] is True
     assert own["allowPrivilegeEscalation"] is False
     assert own["capabilities"] == {"drop": ["ALL"]}
+
+
+def test_the_job_publishes_to_the_volume_as_the_server_reads_it(
+    overlays: dict[str, list[Resource]], publishing: dict[str, Any]
+) -> None:
+    (server,) = (one for one in overlays["volume"] if one["kind"] == "Deployment")
+    pod, job = (each["spec"]["template"]["spec"] for each in (server, publishing))
+    (container,), (exporter,) = pod["containers"], job["containers"]
+    assert job["securityContext"].items() <= pod["securityContext"].items()
+    assert exporter["securityContext"] == container["securityContext"]
+    claims = [
+        volume["persistentVolumeClaim"]["claimName"]
+        for volume in (*pod["volumes"], *job["volumes"])
+        if "persistentVolumeClaim" in volume
+    ]
+    assert claims == ["convscope-models"] * 2
+    (mount,) = (one for one in exporter["volumeMounts"] if one["name"] == "models")
+    assert not mount.get("readOnly")
+    assert exporter["args"][-2:] == ["--repository", mount["mountPath"]]
+    # The policy and the service select the pods of the server only.
+    assert "metadata" not in publishing["spec"]["template"]
+
+
+def test_the_page_pushes_the_images(
+    overlays: dict[str, list[Resource]], publishing: dict[str, Any], root: Path
+) -> None:
+    page = (root / "docs/operations/kubernetes.md").read_text()
+    pods = [one for found in overlays.values() for one in found if one["kind"] == "Deployment"]
+    used = {
+        container["image"]
+        for one in (*pods, publishing)
+        for container in one["spec"]["template"]["spec"]["containers"]
+    }
+    assert set(re.findall(r"^\$ docker push (\S+)$", page, re.MULTILINE)) == used
+    assert set(re.findall(r"--tag (\S+) \.$", page, re.MULTILINE)) == used
 
 
 def test_the_limit_is_whole_cores_and_reserved(container: dict[str, Any]) -> None:

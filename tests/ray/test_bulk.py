@@ -37,8 +37,6 @@ try:  # not an import, which would find the folder of these tests
 except metadata.PackageNotFoundError:
     pytest.skip("Ray is not installed; run: make test-ray", allow_module_level=True)
 
-from deploy.ray.data.workers import Share, Workers
-
 ROOT = Path(__file__).resolve().parents[2]
 COUNT, BROKEN = 5000, (7, 1234, 2500, 3999, 4998)
 JOB = Job("models", "tiny", 1, 3, 3, "", 0, {})
@@ -243,6 +241,24 @@ def test_a_killed_run_continues_where_it_was(
     assert f"{left:,} images classified, 1 failed, {kept:,} done before" in report
 
 
+@pytest.mark.slow(seconds=6)
+def test_ctrl_c_before_the_first_result_is_reported(
+    cluster: Cluster, tiny_repository: Path, photos: Path, tmp_path: Path
+) -> None:
+    output = tmp_path / "classes.parquet"
+    process = cluster.start(photos, *options(tiny_repository, output))
+    parts = output.with_name(f"{output.name}.part")
+    while not parts.exists():  # it connects to Ray next
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.001)
+    process.send_signal(signal.SIGINT)
+    _, report = process.communicate(timeout=240)
+    assert process.returncode == 130
+    lines = report.splitlines()
+    assert (lines[0], lines[-1]) == ("interrupted", "nothing was written")
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.slow(seconds=15)
 def test_the_rows_are_those_of_a_server(
     cluster: Cluster,
@@ -356,26 +372,3 @@ def test_a_complete_output_keeps_its_rows_wherever_a_run_is_killed(tmp_path: Pat
     with pytest.raises(InvalidInputError, match="was written with --top-k 3"):
         Parts(FileChoice(path, "parquet", resume=True), other.schema)
     assert not folder.exists()
-
-
-@pytest.mark.parametrize(
-    ("workers", "cluster", "share"),
-    [
-        (Workers(None, 1, 0, 64), (2, 0, 2), Share(1, 1, 0.5)),
-        (Workers(2, 1, 0, 64), (2, 0, 2), Share(2, 0.75, 0.5)),
-        (Workers(None, 1, 0, 64), (64, 0, 16), Share(56, 1, 0.5)),
-        (Workers(None, 4, 0, 64), (64, 0, 16), Share(14, 4, 0.5)),
-        (Workers(None, 4, 1, 64), (64, 8, 16), Share(8, 4, 0.5)),
-    ],
-)
-def test_an_eighth_of_the_cpus_reads(
-    workers: Workers, cluster: tuple[float, float, float], share: Share
-) -> None:
-    assert workers.share(*cluster) == share
-
-
-def test_an_actor_must_fit_into_a_machine() -> None:
-    with pytest.raises(InvalidInputError, match=r"--cpus-per-actor 12 .* the 8 CPUs"):
-        Workers(None, 12, 0, 64).share(cpus=16, gpus=0, largest=8)
-    with pytest.raises(InvalidInputError, match="--actors 3 with --gpus-per-actor 1 "):
-        Workers(3, 1, 1, 64).share(cpus=16, gpus=2, largest=8)

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -9,7 +10,17 @@ from typing import Any
 import pyarrow as pa
 
 from convscope.bundle.addresses import local_path
-from convscope.client import Client, InvalidInputError, ModelInfo
+from convscope.bundle.errors import RepositoryError, UnknownNameError
+from convscope.bundle.opening import open_repository
+from convscope.bundle.repository import Repository
+from convscope.bundle.suggestions import it_has
+from convscope.client import (
+    Client,
+    FailedPreconditionError,
+    InvalidInputError,
+    ModelInfo,
+    NotFoundError,
+)
 from convscope.client.cli.outputs.columns import Columns
 
 __all__ = ["ERROR_COLUMNS", "INPUT_SCHEMA", "METADATA_KEY", "Job", "plan_job"]
@@ -111,7 +122,7 @@ def plan_job(
     """
     path = local_path(models)
     models = models if path is None else str(path.expanduser().absolute())
-    with _open(models, model, version, {}) as client:
+    with _open_first(models, model, version) as client:
         info = client.model(model, version=version, alias=alias)
     if info.input.kind != "image":
         raise InvalidInputError(
@@ -121,6 +132,31 @@ def plan_job(
     name, channels = _feature_map(info, layer)
     classes = min(top_k, len(info.labels))
     return Job(models, model, info.version, top_k, classes, name, channels, settings, alias)
+
+
+def _open_first(models: str, model: str, version: int | None) -> Client:
+    """Load the version on the CPU, or say why it doesn't exist, in the options of this command."""
+    try:
+        return _open(models, model, version, {})
+    except (FailedPreconditionError, NotFoundError):
+        with suppress(RepositoryError):  # then the error of loading says more
+            _check_exists(open_repository(models), model, version)
+        raise
+
+
+def _check_exists(repository: Repository, model: str, version: int | None) -> None:
+    """Check that a repository with models has the one that is named, and its version."""
+    if not repository.models():
+        return
+    try:
+        known = repository.require_model(model)
+    except UnknownNameError as error:
+        raise InvalidInputError(str(error)) from error
+    if version is not None and version not in known:
+        raise InvalidInputError(
+            f"--version {version}: there is no such version of {model}; "
+            f"{it_has([str(number) for number in known])}"
+        )
 
 
 def _open(models: str, model: str, version: int | None, settings: Mapping[str, Any]) -> Client:

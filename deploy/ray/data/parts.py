@@ -18,6 +18,7 @@ from convscope.client import InvalidInputError
 from convscope.client.cli.outputs.done_images import DoneImages
 from convscope.client.cli.outputs.journal import journal_path, lock
 from convscope.client.cli.outputs.output_file import FileChoice, check_options
+from deploy.ray.data.interruption import part_files
 from deploy.ray.data.job import METADATA_KEY
 
 __all__ = ["Parts"]
@@ -136,7 +137,7 @@ class Parts:
         new.replace(self._folder / "000000.parquet")
 
     def _parts(self) -> list[Path]:
-        return sorted(self._folder.glob("*.parquet"))
+        return part_files(self._folder)
 
     def _earlier(self) -> Iterator[str]:
         """Yield the names of the images in the parts, whose options must be those of this run."""

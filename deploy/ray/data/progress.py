@@ -35,15 +35,19 @@ class _Lines:
     def __init__(self, total: int, *, visible: bool) -> None:
         self._total = total
         self._visible = visible
-        self._start = self._shown_at = time.monotonic()
+        self._shown_at = time.monotonic()
+        self._first: tuple[float, int] | None = None
 
     def __call__(self, done: int, failed: int) -> None:
         now = time.monotonic()
+        if self._first is None:  # Ray has started, which takes long and is no part of the rate
+            self._first = now, done
         if not self._visible or now - self._shown_at < LINE_SECONDS:
             return
         self._shown_at = now
         counts = [f"{done:,} of {self._total:,} images", _failed(failed)]
-        rate = f"{done / (now - self._start):,.1f} images/s"
+        first_at, before = self._first
+        rate = f"{(done - before) / (now - first_at):,.1f} images/s" if now > first_at else ""
         print(", ".join(filter(None, [*counts, rate])), file=sys.stderr, flush=True)
 
 

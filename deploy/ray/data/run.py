@@ -11,18 +11,22 @@ import typer
 
 from convscope._usage_errors import INTERRUPTED
 from convscope.client.cli.error_output import print_error
+from convscope.client.cli.interruption import let_the_next_one_kill
 from convscope.client.cli.outputs.output_file import FileChoice
 from convscope.client.cli.run_summary import RunSummary
 from deploy.ray.data.classifier import Classifier
+from deploy.ray.data.cluster import connect
 from deploy.ray.data.inputs import Images
+from deploy.ray.data.interruption import CONTINUE, NOTHING_WRITTEN
 from deploy.ray.data.job import ERROR_COLUMNS, Job
 from deploy.ray.data.parts import Parts
 from deploy.ray.data.progress import Show, progress
-from deploy.ray.data.workers import Workers, connect
+from deploy.ray.data.workers import Workers
 
 __all__ = ["run"]
 
 _CLASS = re.compile(r"^[\w.]+: ")  # before the message, in the last line of a traceback
+_BY_CTRL_C = "interrupted"
 
 
 def run(images: Images, job: Job, choice: FileChoice, workers: Workers, *, quiet: bool) -> None:
@@ -79,12 +83,13 @@ class _Run:
             with progress(len(todo), quiet=self._quiet) as show:
                 self._classify(todo, show)
         except KeyboardInterrupt:
-            summary.stopped = "interrupted"
+            summary.stopped = _BY_CTRL_C
         except ray.exceptions.RayError as error:
             summary.stopped = f"stopped: {_reason(error)}"
         except OSError as error:
             summary.stopped = f"stopped: the output can't be written: {error.strerror}"
         self._finish()
+        let_the_next_one_kill()  # the outcome is certain; Ray may take seconds to end
         if not self._quiet:
             summary.print()
         return self._exit_code()
@@ -131,20 +136,22 @@ class _Run:
         summary, parts = self._summary, self._parts
         count = summary.succeeded + len(parts.done)
         try:
-            if not count:
+            if not count and summary.stopped == _BY_CTRL_C:
+                summary.written = NOTHING_WRITTEN
+            elif not count:
                 summary.written = f"{parts.path} was not written: it would be empty"
             elif summary.stopped:
-                summary.written = "add --resume to the same command to continue"
+                summary.written = CONTINUE
             else:
                 parts.publish()
                 summary.written = f"wrote {parts.path}: {count:,} image{'' if count == 1 else 's'}"
         except OSError as error:
             summary.stopped = f"{parts.path} can't be written: {error.strerror}"
-            summary.written = "add --resume to the same command to continue"
+            summary.written = CONTINUE
 
     def _exit_code(self) -> int:
         summary = self._summary
-        if summary.stopped == "interrupted":
+        if summary.stopped == _BY_CTRL_C:
             return INTERRUPTED
         if not (summary.failed or summary.stopped):
             return 0

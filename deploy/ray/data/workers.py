@@ -1,16 +1,11 @@
 """The processes of a bulk run, and the share of the cluster that each gets."""
 
-import logging
 import math
-import os
 from dataclasses import dataclass
-from typing import Any
 
-import ray
+from convscope.client import InvalidInputError
 
-from convscope.client import InvalidInputError, UnavailableError
-
-__all__ = ["Share", "Workers", "connect"]
+__all__ = ["Share", "Workers"]
 
 
 @dataclass(frozen=True)
@@ -48,11 +43,7 @@ class Workers:
                 f"--cpus-per-actor {self.cpus} is more than the {largest:g} CPUs of the largest "
                 "machine of the cluster; give fewer"
             )
-        if self.gpus * (self.actors or 1) > gpus:
-            raise InvalidInputError(
-                f"--actors {self.actors or 1} with --gpus-per-actor {self.gpus:g} need more than "
-                f"the {gpus:g} GPUs of the cluster"
-            )
+        self._check_gpus(gpus)
         # Less than for an actor, or Ray would fuse both steps, and reading would stop classifying.
         reader = min(0.5, cpus / 4)
         # So many tasks read at once that they keep up with the actors of a large cluster.
@@ -64,6 +55,18 @@ class Workers:
         return Share(
             actors, math.floor(each) if each >= 1 else math.floor(each * 1e4) / 1e4, reader
         )
+
+    def _check_gpus(self, gpus: float) -> None:
+        """Check that a cluster has the GPUs."""
+        each = f"--gpus-per-actor {self.gpus:g}"
+        if self.gpus and not gpus:
+            raise InvalidInputError(f"{each} needs a GPU; the cluster has none")
+        if self.gpus * (self.actors or 1) > gpus:
+            actors = f"--actors {self.actors} with " if self.actors else ""
+            raise InvalidInputError(
+                f"{actors}{each} needs more than the {gpus:g} GPU{'' if gpus == 1 else 's'} of "
+                "the cluster; give fewer"
+            )
 
 
 @dataclass(frozen=True)
@@ -79,21 +82,3 @@ class Share:
     actors: int
     actor_cpus: float
     reader_cpus: float
-
-
-def connect() -> None:
-    """Connect to the cluster of RAY_ADDRESS, or start one that only this machine reaches.
-
-    Raises:
-        UnavailableError: There is no cluster, or Ray doesn't start.
-    """
-    address = os.environ.get("RAY_ADDRESS")
-    options: dict[str, Any] = {} if address else {"address": "local", "include_dashboard": False}
-    try:
-        ray.init(log_to_driver=False, logging_level=logging.ERROR, **options)
-    except Exception as error:  # Ray raises some that have no other class
-        action = f"connect to RAY_ADDRESS={address}" if address else "start"
-        raise UnavailableError(f"Ray can't {action}: {error}") from error
-    # A run reports its own progress and the message of an error, without Ray's tracebacks.
-    ray.data.DataContext.get_current().enable_progress_bars = False
-    logging.getLogger("ray.data").setLevel(logging.CRITICAL)
