@@ -37,7 +37,7 @@ LARGE_ENCODED_BYTES = 512 * 1024
 # The share of one image in the queue. The largest request that the default limits allow,
 # 64 images of 16 megapixels, fills the default queue of 256 images.
 QUEUE_PIXELS = 4_000_000
-# Of the threads that decode large images. Others that compute on the same core get three times as
+# Of the threads that decode large images. Others that compute on the same core get nine times as
 # much of it.
 NICENESS = 10
 # Decoding the smallest image takes about as long as so many pixels of a larger one.
