@@ -247,8 +247,8 @@ def test_ctrl_c_before_the_first_result_is_reported(
 ) -> None:
     output = tmp_path / "classes.parquet"
     process = cluster.start(photos, *options(tiny_repository, output))
-    parts = output.with_name(f"{output.name}.part")
-    while not parts.exists():  # it connects to Ray next
+    lock = output.with_name(f"{output.name}.part") / "lock"
+    while not lock.exists():  # it connects to Ray next
         assert process.poll() is None, process.communicate()
         time.sleep(0.001)
     process.send_signal(signal.SIGINT)

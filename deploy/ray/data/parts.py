@@ -56,14 +56,18 @@ class Parts:
         self._folder.mkdir(exist_ok=True)
         self._lock = (self._folder / "lock").open("a")
         lock(self._lock, self._folder)
-        if choice.overwrite:
-            for part in self._parts():
-                part.unlink()
-        elif starts_with_output and not self._parts():
-            self._start_with_output()
-        self._next = 1 + max((int(part.stem) for part in self._parts()), default=0)
-        self.done = DoneImages(self._earlier())
-        """The images that earlier runs classified."""
+        try:
+            if choice.overwrite:
+                for part in self._parts():
+                    part.unlink()
+            elif starts_with_output and not self._parts():
+                self._start_with_output()
+            self._next = 1 + max((int(part.stem) for part in self._parts()), default=0)
+            self.done = DoneImages(self._earlier())
+            """The images that earlier runs classified."""
+        except BaseException:
+            self.close()  # such as Ctrl-C
+            raise
         self._waiting: list[pa.Table] = []
         self._written_at = time.monotonic()
 
