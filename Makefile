@@ -125,10 +125,11 @@ audit: $(READY) ## Look up known vulnerabilities, if an index of advisories is r
 	$(BIN)/python -m deploy.supply_chain.audit
 
 # The first checks keep one core busy each, and the tests need all of them.
-check: $(READY) ## Run all checks: lint, types, stubs, vulnerabilities, tests on both transports
+check: $(READY) ## Run all checks: lint, types, stubs, vulnerabilities, tests on both transports and with Ray
 	$(MAKE) --jobs 2 types lint stubs audit docs
 	$(MAKE) test
 	$(MAKE) test-grpc-aio
+	$(MAKE) test-ray
 
 clean: ## Remove what the other targets created
 	rm -rf $(VENV) .venv-proto .cache models demo-output runs dist build .mypy_cache .pytest_cache .ruff_cache
