@@ -251,6 +251,7 @@ def test_ctrl_c_before_the_first_result_is_reported(
     while not lock.exists():  # it connects to Ray next
         assert process.poll() is None, process.communicate()
         time.sleep(0.001)
+    time.sleep(0.3)  # which takes seconds
     process.send_signal(signal.SIGINT)
     _, report = process.communicate(timeout=240)
     assert process.returncode == 130

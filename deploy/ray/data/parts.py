@@ -55,8 +55,10 @@ class Parts:
             self._check_output()
         self._folder.mkdir(exist_ok=True)
         self._lock = (self._folder / "lock").open("a")
-        lock(self._lock, self._folder)
+        has_lock = False
         try:
+            lock(self._lock, self._folder)
+            has_lock = True
             if choice.overwrite:
                 for part in self._parts():
                     part.unlink()
@@ -65,8 +67,11 @@ class Parts:
             self._next = 1 + max((int(part.stem) for part in self._parts()), default=0)
             self.done = DoneImages(self._earlier())
             """The images that earlier runs classified."""
-        except BaseException:
-            self.close()  # such as Ctrl-C
+        except BaseException:  # such as Ctrl-C
+            if has_lock:
+                self.close()
+            else:
+                self._lock.close()  # the folder is that of another process
             raise
         self._waiting: list[pa.Table] = []
         self._written_at = time.monotonic()

@@ -54,20 +54,21 @@ def freeze_loaded_objects() -> None:
     trim_memory()
 
 
-async def collect_garbage(open_calls: Callable[[], int]) -> None:
+async def collect_garbage(open_calls: Callable[[], int | None]) -> None:
     """Collect all garbage when few calls are open, for ever, rather than when Python would.
 
     A full collection walks the objects of all open calls: with 4,000 of them it takes 50 ms, in
     which nothing else runs.
 
     Args:
-        open_calls: Returns how many calls are open.
+        open_calls: Returns how many calls are open; None if that is unknown, and may be many.
     """
     gc.set_threshold(YOUNG_OBJECTS, YOUNG_COLLECTIONS, _NEVER)
     while True:
         await asyncio.sleep(CHECK_SECONDS)
         _, _, collections = gc.get_count()
-        if collections > (DUE if open_calls() <= FEW_CALLS else OVERDUE):
+        calls = open_calls()
+        if collections > (OVERDUE if calls is None or calls > FEW_CALLS else DUE):
             gc.collect()
 
 

@@ -25,3 +25,13 @@ def test_what_follows_the_end_marker_is_left_out(place: int, behind: int) -> Non
     data += b"\0" * (body + place + behind - len(data)) + END
     found = inspect(data + b"a tail", header).data
     assert bytes(found) == data
+
+
+@pytest.mark.parametrize("tail", [b"\xff" * 100_000, b"\xff\xd8" + b"\xff" * 100_000 + END])
+def test_fill_bytes_behind_the_end_are_no_part_of_the_scan(tail: bytes) -> None:
+    """Cameras append further images and padding."""
+    whole = encode(picture(), "JPEG", quality=90)
+    header = read_header(whole)
+    assert header is not None
+    padded = whole[: -len(END)] + b"\xff\x00" * NEAR + END
+    assert bytes(inspect(padded + tail, header).data) == padded

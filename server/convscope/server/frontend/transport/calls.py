@@ -103,8 +103,8 @@ class Transport(Protocol):
         """Use the files of TLS again if they have changed."""
 
     @property
-    def open_calls(self) -> int:
-        """The calls that have begun and not ended; 0 if it doesn't count them."""
+    def open_calls(self) -> int | None:
+        """The calls that have begun and not ended; None if it doesn't count them."""
 
     async def stop(self, grace: float | None) -> None:
         """Accept no more calls, wait for the others for some seconds, and end the rest."""

@@ -142,9 +142,9 @@ class GrpcAioTransport:
         """Do nothing: each handshake looks whether the files of TLS have changed."""
 
     @property
-    def open_calls(self) -> int:
-        """Always 0: grpc.aio doesn't tell."""
-        return 0
+    def open_calls(self) -> None:
+        """Always None: grpc.aio doesn't tell."""
+        return None
 
     async def stop(self, grace: float | None) -> None:
         """Accept no more calls, wait for the others for some seconds, and end the rest."""

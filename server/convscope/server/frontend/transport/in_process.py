@@ -66,9 +66,9 @@ class InProcessTransport:
         """Do nothing: there are no files."""
 
     @property
-    def open_calls(self) -> int:
-        """Always 0: who makes the calls counts them."""
-        return 0
+    def open_calls(self) -> None:
+        """Always None: who makes the calls counts them."""
+        return None
 
     async def stop(self, grace: float | None) -> None:
         """Do nothing: who made the calls has finished them."""

@@ -12,7 +12,8 @@ or for the event loop, could wait 4 ms for a core, several times in each call.
 import os
 import sys
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from threading import Lock
 from time import perf_counter
 
@@ -234,10 +235,20 @@ class DecodePool:
             self._decoded(request)
 
     def _convert_in_background(self, image: Image) -> NDArray[np.uint8] | ServingError:
+        converted: Future[NDArray[np.uint8] | ServingError] = Future()
+
+        def convert() -> None:
+            if converted.set_running_or_notify_cancel():
+                try:
+                    converted.set_result(self._convert(image))
+                except BaseException as error:  # noqa: BLE001 - the thread that waits raises it
+                    converted.set_exception(error)
+
         try:
-            converted = self._background.submit(self._convert, image)
-        except RuntimeError:  # the system has no thread left
-            return self._convert(image)
+            self._background.submit(convert)
+        except RuntimeError:  # the system has no further thread, but one of these may have begun
+            if converted.cancel():
+                return self._convert(image)
         return converted.result()
 
     def _convert(self, image: Image) -> NDArray[np.uint8] | ServingError:
@@ -273,4 +284,5 @@ class DecodePool:
 def _lower_priority() -> None:
     """Let the other threads run first when cores are short."""
     if sys.platform == "linux":  # elsewhere it is the priority of the whole process
-        os.nice(NICENESS)
+        with suppress(OSError):  # the container forbids it
+            os.nice(NICENESS)

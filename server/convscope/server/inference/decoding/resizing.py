@@ -27,7 +27,7 @@ __all__ = ["STRIP_BYTES", "resize_upright"]
 # is converted for each strip again: then a strip has some times as many rows, up to a limit.
 STRIP_PIXELS, MAX_STRIP_PIXELS = 2**18, 2**21
 MIN_ROWS_PER_OVERLAP = 3
-# A strip as it is stored, a white page, and both together: four bytes a pixel each.
+# A strip as it is stored, in RGBA, and on a white page: up to four bytes a pixel each.
 STRIP_BYTES = 3 * 4 * MAX_STRIP_PIXELS
 # The reach of the filter, in pixels of the result.
 _REACH = {

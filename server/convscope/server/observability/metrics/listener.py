@@ -1,6 +1,7 @@
 """The HTTP listener that Prometheus scrapes."""
 
 import asyncio
+import errno
 import socket
 import ssl
 from collections.abc import Callable
@@ -17,8 +18,9 @@ BACKLOG = 256
 # Connections that are accepted at once, and the pause after them. Thousands of connections would
 # otherwise take the interpreter's lock from the calls.
 ACCEPTED, PAUSE_SECONDS = 4, 0.005
-# The pause if the process has no file descriptor left.
+# The pause if the system has no file descriptor or memory left.
 SHORTAGE_SECONDS = 0.5
+SHORTAGES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
 
 class MetricsServer:
@@ -76,6 +78,7 @@ class MetricsServer:
         self._pause.cancel()
         self._loop.remove_reader(self._socket)
         self._socket.close()
+        await asyncio.gather(*self._connecting)
         self._connections.close()
         await asyncio.sleep(0)  # the sockets close in the next iteration
 
@@ -93,7 +96,9 @@ class MetricsServer:
                 connecting.add_done_callback(self._connecting.discard)
         except BlockingIOError:
             return
-        except OSError:  # the process has no file descriptor left
+        except OSError as error:
+            if error.errno not in SHORTAGES:  # of one connection, which the client has given up
+                return
             seconds = SHORTAGE_SECONDS
         self._loop.remove_reader(self._socket)
         self._pause = self._loop.call_later(seconds, self._watch)

@@ -85,7 +85,8 @@ class Deadlines:
         self._timer = None
         now, end = self._loop.time(), perf_counter() + EXPIRE_SECONDS
         while self._ticks and self._ticks[0] * TICK_SECONDS <= now:
-            bucket = self._buckets[self._ticks[0]]
+            tick = self._ticks[0]
+            bucket = self._buckets[tick]
             while bucket:  # a call that ends may end others
                 call = bucket.pop()
                 call.bucket = None
@@ -96,7 +97,8 @@ class Deadlines:
                 if bucket and perf_counter() > end:
                     self._schedule()
                     return
-            del self._buckets[heappop(self._ticks)]
+            if self._ticks[0] == tick:  # no call has added an earlier one
+                del self._buckets[heappop(self._ticks)]
         if self._ticks and self._timer is None:
             self._schedule()
 

@@ -2,8 +2,8 @@
 
 An event loop reads as much as has arrived, of one connection after the other, and everything else
 waits. Here a connection that has more than it may read at once, or process in its share of a round,
-continues in a later one. Each round begins with one of them. A connection whose bytes were all
-processed never waits.
+continues in a later one. Each round begins with one of them. A connection that has read and
+processed everything never waits.
 """
 
 from asyncio import AbstractEventLoop

@@ -93,15 +93,16 @@ def _end_of_data(data: Encoded, start: int) -> int:
     while first < len(data) - 1:
         part = np.frombuffer(data, np.uint8, min(size + 1, len(data) - first), first)
         codes = part[1:]
-        is_fill = (part[:-1] == 0xFF) & (codes == 0xFF)
+        ends = (part[:-1] == 0xFF) & (codes != 0) & (codes != 0xFF) & (codes & 0xF8 != 0xD0)
+        found = int(ends.argmax()) if ends.any() else None
+        is_fill = ((part[:-1] == 0xFF) & (codes == 0xFF))[:found]
         fill_bytes += int(np.count_nonzero(is_fill[:-1] & is_fill[1:]))
         if fill_bytes > MAX_FILL_BYTES:
             raise over_limit(
                 "JPEG", f"more than {MAX_FILL_BYTES:,} fill bytes in a scan", SAVE_AGAIN
             )
-        ends = (part[:-1] == 0xFF) & (codes != 0) & (codes != 0xFF) & (codes & 0xF8 != 0xD0)
-        if ends.any():
-            return first + int(ends.argmax())
+        if found is not None:
+            return first + found
         first += size
         size = min(2 * size, _BLOCK)  # so that thousands of segments take no longer than one
     raise damaged("JPEG", data, "truncated")
