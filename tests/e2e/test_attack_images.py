@@ -22,7 +22,7 @@ ACCEPTED = (
     "WebP, lossless of 9 megapixels",
 )
 REJECTED = {
-    "JPEG, 1 MB of small Exif segments": "more than 128 segments before its pixels",
+    "JPEG, 1 MB of small Exif segments": "more than 96 segments before its pixels",
     "JPEG, 65 scans": "more than 64 scans; save it as baseline JPEG",
     "PNG, empty stored blocks": "bytes of compressed pixels",
     "WebP, 65,536 groups of codes": "more than 28 MiB beyond its pixels; save it as PNG or JPEG",

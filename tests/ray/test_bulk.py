@@ -256,7 +256,8 @@ def test_ctrl_c_before_the_first_result_is_reported(
     _, report = process.communicate(timeout=240)
     assert process.returncode == 130
     lines = report.splitlines()
-    assert (lines[0], lines[-1]) == ("interrupted", "nothing was written")
+    assert "interrupted" in lines  # Ray may have written a line before
+    assert lines[-1] == "nothing was written"
     assert list(tmp_path.iterdir()) == []
 
 

@@ -2,8 +2,6 @@
 
 import asyncio
 import gc
-import os
-import sys
 import threading
 import weakref
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -20,7 +18,7 @@ from support.requests import make_request
 
 from convscope.server.errors import InvalidInputError, OverloadedError
 from convscope.server.inference.decoding.header import Encoded
-from convscope.server.inference.decoding.pool import NICENESS, DecodePool
+from convscope.server.inference.decoding.pool import DecodePool
 from convscope.server.inference.decoding.preprocessor import ImageLimits, Preprocessor
 from convscope.server.inference.queue import ClosedError, Entry, ExpiredError
 from convscope.server.inference.requests import EncodedImage, InferenceRequest, Pixels
@@ -238,22 +236,6 @@ async def test_one_large_photo_does_not_change_the_estimate_for_thumbnails() -> 
         assert estimate(photo) > 50 * before
         await awaited.decode([photo])
         assert estimate(small) < 3 * before  # a photo takes as long as 50 thumbnails
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="threads have priorities of their own")
-async def test_large_images_are_decoded_with_a_lower_priority() -> None:
-    found: list[int] = []
-
-    class Noting(GatedPreprocessor):
-        def prepare(self, pixels: Array, /) -> Array:
-            found.append(os.getpriority(os.PRIO_PROCESS, threading.get_native_id()))
-            return super().prepare(pixels)
-
-    async with started(Noting(opened=True)) as pool:
-        for one in (image(1), photo(2), image(3)):
-            await pool.decode([one])
-    own = os.getpriority(os.PRIO_PROCESS, 0)
-    assert found == [own, min(own + NICENESS, 19), own]
 
 
 async def test_results_are_in_the_order_of_the_images_and_timed() -> None:

@@ -4,16 +4,10 @@ The size in an image's header determines what its decoding may take, in memory a
 Most images take less than `THREAD_BYTES`, so as many as there are threads can be decoded
 at once. Large images wait until those that are being decoded leave room for them, and
 small images overtake them. When large images occupy all threads, small ones have another one:
-an image that is expensive to decode must not delay the others. For the same reason large images
-are decoded in threads of a lower priority. Otherwise a thread that becomes ready, for a small image
-or for the event loop, could wait 4 ms for a core, several times in each call.
+an image that is expensive to decode must not delay the others.
 """
 
-import os
-import sys
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
 from threading import Lock
 from time import perf_counter
 
@@ -38,9 +32,6 @@ LARGE_ENCODED_BYTES = 512 * 1024
 # The share of one image in the queue. The largest request that the default limits allow,
 # 64 images of 16 megapixels, fills the default queue of 256 images.
 QUEUE_PIXELS = 4_000_000
-# Of the threads that decode large images. Others that compute on the same core get nine times as
-# much of it.
-NICENESS = 10
 # Decoding the smallest image takes about as long as so many pixels of a larger one.
 _FIXED_PIXELS = 50_000
 
@@ -105,7 +96,6 @@ class DecodePool:
         self._max_large_bytes = workers * THREAD_BYTES
         self._large_bytes = 0  # of the large images that are being decoded
         self._lock = Lock()
-        self._background = ThreadPoolExecutor(workers, "large-decoder", _lower_priority)
         self._batcher: Batcher[Image, None] = Batcher(
             self._decode_batch,
             lambda batch, nothing: None,
@@ -155,7 +145,6 @@ class DecodePool:
     async def close(self) -> None:
         """Reject the waiting images, and wait for those that are being decoded."""
         await self._batcher.close()
-        self._background.shutdown()
         # The function may hold the owner of this pool, and so the model.
         self._decoded = lambda request: None
 
@@ -224,8 +213,7 @@ class DecodePool:
         (image,) = batch
         request = image.request
         try:
-            convert = self._convert_in_background if image.is_large else self._convert
-            request.prepared[image.index] = convert(image)
+            request.prepared[image.index] = self._convert(image)
         finally:
             self._ended(image)
         with self._lock:
@@ -233,23 +221,6 @@ class DecodePool:
             is_last = not request.pending
         if is_last and not request.done:
             self._decoded(request)
-
-    def _convert_in_background(self, image: Image) -> NDArray[np.uint8] | ServingError:
-        converted: Future[NDArray[np.uint8] | ServingError] = Future()
-
-        def convert() -> None:
-            if converted.set_running_or_notify_cancel():
-                try:
-                    converted.set_result(self._convert(image))
-                except BaseException as error:  # noqa: BLE001 - the thread that waits raises it
-                    converted.set_exception(error)
-
-        try:
-            self._background.submit(convert)
-        except RuntimeError:  # the system has no further thread, but one of these may have begun
-            if converted.cancel():
-                return self._convert(image)
-        return converted.result()
 
     def _convert(self, image: Image) -> NDArray[np.uint8] | ServingError:
         item, seconds = image.request.inputs[image.index], image.request.seconds[image.index]
@@ -279,10 +250,3 @@ class DecodePool:
             raise TypeError("the input is no image")
         crops[image.index] = crop
         return array
-
-
-def _lower_priority() -> None:
-    """Let the other threads run first when cores are short."""
-    if sys.platform == "linux":  # elsewhere it is the priority of the whole process
-        with suppress(OSError):  # the container forbids it
-            os.nice(NICENESS)
